@@ -1,0 +1,31 @@
+// Package transport moves frames of bytes between hosts and knows nothing of what they mean.
+//
+// Between two hosts there is one ordered stream per direction for messages, and (for snapshots) another
+// for bulk. Within one connection frames arrive in the order they were sent, each once and whole; a connection
+// that breaks loses a suffix of what was sent, and both sides are told. Who sends decides whether to send again.
+package transport
+
+import "github.com/balsadb/balsa/raft"
+
+// Transport sends frames to peers. All methods may be called concurrently.
+type Transport interface {
+	// Send queues one frame, given as parts that are written one after the other without being copied;
+	// the transport may read them until the frame is sent, so nobody may write to them any more. It never
+	// blocks. It reports false, and drops the frame, where there is no connection or the peer's queue is full.
+	Send(to raft.MemberID, parts [][]byte) bool
+	// SetReceiver says who is told of what arrives. It is called once, before anything is sent.
+	SetReceiver(Receiver)
+	// Close ends all connections and waits until no call of the Receiver is running.
+	Close() error
+}
+
+// Receiver is told what happens. Its methods must not block; those about one peer are called in order.
+type Receiver interface {
+	// Received hands over a frame. The buffer belongs to the receiver; nothing else refers to it.
+	Received(from raft.MemberID, frame []byte)
+	// Connected says that frames can be sent to the peer now.
+	Connected(peer raft.MemberID)
+	// Broken says that a connection with the peer ended. Refused is set where an immediate redial was
+	// refused by the peer's host: nobody listens there, so its process is gone (and not merely slow).
+	Broken(peer raft.MemberID, refused bool)
+}
