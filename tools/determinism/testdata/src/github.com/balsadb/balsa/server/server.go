@@ -1,0 +1,5 @@
+package server
+
+import "time"
+
+func serve() { go time.Sleep(time.Second) }
