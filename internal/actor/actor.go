@@ -117,3 +117,7 @@ func (m *Mailbox[M]) Close() []M {
 	m.queue = nil
 	return left
 }
+
+// Crash is implemented by the panic value with which a simulated disk ends a turn in a power cut. Whoever recovers
+// panics in an actor lets it pass: the process it would handle them in is gone.
+type Crash interface{ ActorCrash() }
