@@ -73,6 +73,9 @@ type turn struct {
 // powerCut ends a turn between two disk operations; it is thrown by the disk and caught by runTurn.
 type powerCut struct{ life *life }
 
+// ActorCrash implements actor.Crash: the runtime lets it pass, as a dead machine would.
+func (powerCut) ActorCrash() {}
+
 func (w *World) runTurn(t *task) {
 	w.Trace(t.name, "turn")
 	current := &turn{task: t, cost: w.Between(time.Microsecond, 20*time.Microsecond)}
