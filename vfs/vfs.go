@@ -20,7 +20,7 @@ type FS interface {
 	Remove(name string) error
 	// Rename replaces newName by oldName, atomically.
 	Rename(oldName, newName string) error
-	// MkdirAll makes a directory and its parents.
+	// MkdirAll makes a directory and its parents. Their names are durable when it returns.
 	MkdirAll(name string) error
 	// List returns the names in a directory, sorted.
 	List(dir string) ([]string, error)
@@ -39,7 +39,8 @@ type File interface {
 	io.Closer
 	// Size returns the file's length in bytes, a preallocated tail included.
 	Size() (int64, error)
-	// Preallocate extends the file to size, reading as zeros, so that later writes below size change no metadata.
+	// Preallocate extends the file to size, reading as zeros, and reserves the space, so that a later write below
+	// size does not find the disk full.
 	Preallocate(size int64) error
 	// Truncate cuts or extends the file to size.
 	Truncate(size int64) error
