@@ -1,0 +1,106 @@
+package datadir
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/balsadb/balsa/internal/bootstrap"
+	"github.com/balsadb/balsa/raft"
+)
+
+// format is the version of the directory's layout that this build writes and reads.
+const format = 1
+
+// Identity says whose directory it is.
+type Identity struct {
+	Cluster bootstrap.Cluster
+	Member  raft.MemberID
+	Name    string
+	ID      [16]byte // the directory's own: a copy or a wiped disk is told from the original
+}
+
+// record is the identity as it is in the file. Unknown fields are ignored; an unknown word in Requires is not.
+type record struct {
+	Format    int            `json:"format"`
+	Requires  []string       `json:"requires,omitempty"`
+	Cluster   string         `json:"cluster_id"`
+	Member    string         `json:"member_id"`
+	Directory string         `json:"directory_id"`
+	Name      string         `json:"name"`
+	Members   []memberRecord `json:"initial_members"`
+}
+
+type memberRecord struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	PeerURLs []string `json:"peer_urls"`
+}
+
+func (id *Identity) encode() []byte {
+	r := record{Format: format, Cluster: hex64(id.Cluster.ID), Member: hex64(uint64(id.Member)), Directory: uuid(id.ID), Name: id.Name}
+	for _, m := range id.Cluster.Members {
+		r.Members = append(r.Members, memberRecord{hex64(uint64(m.ID)), m.Name, m.PeerURLs})
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return append(text, '\n')
+}
+
+func decode(text []byte) (*Identity, error) {
+	var r record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("it cannot be read (%w); put it back from a backup, or start this member with an empty directory", err)
+	}
+	if r.Format != format || len(r.Requires) > 0 {
+		return nil, fmt.Errorf("it has format %d %v, and this version reads format %d; start it with the version that wrote it, or a later one",
+			r.Format, r.Requires, format)
+	}
+	id := &Identity{Name: r.Name}
+	p := parser{}
+	id.Cluster.ID = p.hex64("cluster_id", r.Cluster)
+	id.Member = raft.MemberID(p.hex64("member_id", r.Member))
+	id.ID = p.uuid("directory_id", r.Directory)
+	for _, m := range r.Members {
+		id.Cluster.Members = append(id.Cluster.Members,
+			bootstrap.Member{ID: raft.MemberID(p.hex64("initial_members.id", m.ID)), Name: m.Name, PeerURLs: m.PeerURLs})
+	}
+	return id, p.err
+}
+
+// parser keeps the first error.
+type parser struct{ err error }
+
+func (p *parser) fail(field, text string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("its %s %q cannot be read; put it back from a backup, or start this member with an empty directory", field, text)
+	}
+}
+
+func (p *parser) hex64(field, text string) uint64 {
+	n, err := strconv.ParseUint(text, 16, 64)
+	if err != nil || n == 0 {
+		p.fail(field, text)
+	}
+	return n
+}
+
+func (p *parser) uuid(field, text string) (id [16]byte) {
+	raw, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
+	if err != nil || len(raw) != len(id) {
+		p.fail(field, text)
+		return id
+	}
+	copy(id[:], raw)
+	return id
+}
+
+func hex64(n uint64) string { return fmt.Sprintf("%016x", n) }
+
+func uuid(id [16]byte) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
