@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Config is what one member is told about its group. All durations are on the caller's monotonic clock.
 type Config struct {
@@ -13,6 +17,9 @@ type Config struct {
 	ElectionTimeout time.Duration
 	// HeartbeatInterval is the longest silence of a leader. It must be well under ElectionTimeout.
 	HeartbeatInterval time.Duration
+	// DiskStall is how long a leader's own write may take before the leader gives up its office, so that a
+	// member whose disk works can lead (E08). Zero is four election timeouts. Raise it for disks with long hiccups.
+	DiskStall time.Duration
 	// Random gives the protocol its only randomness.
 	Random func() uint64
 	Limits Limits
@@ -26,12 +33,84 @@ type Member struct {
 
 // Limits bound the protocol's memory. Zero fields take the defaults of DefaultLimits.
 type Limits struct {
+	EntryBytes       int // one proposal, header included; a larger one is refused with ErrTooLarge
 	UncommittedBytes int // on a leader: appended, not yet committed; more is refused with ErrOverloaded
 	InflightBytes    int // per follower: sent, not yet acknowledged
-	InflightMessages int // per follower
-	MessageBytes     int // entries in one AppendEntries
-	CacheBytes       int // entries kept in memory for followers that are a little behind
+	InflightMessages int // per follower: appends sent, not yet acknowledged
+	MessageBytes     int // entries in one AppendEntries; a single larger entry goes alone
+	BufferedBytes    int // on a follower: accepted, not yet durable; more is not taken until the disk has caught up
+	CacheBytes       int // durable entries kept in memory for followers that are a little behind
 	ApplyingBytes    int // handed out as Committed, not yet reported as Applied
+	Reads            int // waiting for an index; more are answered with ErrOverloaded
+}
+
+// DefaultLimits are right for most groups: some tens of MiB when everything is full at once.
+var DefaultLimits = Limits{
+	EntryBytes:       8 << 20,
+	UncommittedBytes: 64 << 20,
+	InflightBytes:    16 << 20,
+	InflightMessages: 256,
+	MessageBytes:     512 << 10,
+	BufferedBytes:    64 << 20,
+	CacheBytes:       16 << 20,
+	ApplyingBytes:    8 << 20,
+	Reads:            1 << 16,
+}
+
+func (l Limits) withDefaults() Limits {
+	def := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	d := DefaultLimits
+	def(&l.EntryBytes, d.EntryBytes)
+	def(&l.UncommittedBytes, d.UncommittedBytes)
+	def(&l.InflightBytes, d.InflightBytes)
+	def(&l.InflightMessages, d.InflightMessages)
+	def(&l.MessageBytes, d.MessageBytes)
+	def(&l.BufferedBytes, d.BufferedBytes)
+	def(&l.CacheBytes, d.CacheBytes)
+	def(&l.ApplyingBytes, d.ApplyingBytes)
+	def(&l.Reads, d.Reads)
+	return l
+}
+
+// checked returns the configuration with its defaults filled in and its members sorted.
+func (c Config) checked() (Config, error) {
+	c.Limits = c.Limits.withDefaults()
+	if c.DiskStall <= 0 {
+		c.DiskStall = 4 * c.ElectionTimeout
+	}
+	c.Members = slices.Clone(c.Members)
+	slices.SortFunc(c.Members, func(a, b Member) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	self := false
+	for i, m := range c.Members {
+		if m.ID == 0 {
+			return c, fmt.Errorf("raft: group %d: member id 0 is reserved for \"nobody\"", c.Group)
+		}
+		if i > 0 && m.ID == c.Members[i-1].ID {
+			return c, fmt.Errorf("raft: group %d: member %x is listed twice", c.Group, uint64(m.ID))
+		}
+		self = self || m.ID == c.Self
+	}
+	switch {
+	case !self:
+		return c, fmt.Errorf("raft: group %d: this member, %x, is not in its own list of members", c.Group, uint64(c.Self))
+	case c.Random == nil:
+		return c, fmt.Errorf("raft: group %d: Config.Random is missing", c.Group)
+	case c.ElectionTimeout <= 0:
+		return c, fmt.Errorf("raft: group %d: the election timeout is %v, it must be positive", c.Group, c.ElectionTimeout)
+	case c.HeartbeatInterval <= 0 || c.HeartbeatInterval*2 > c.ElectionTimeout:
+		return c, fmt.Errorf("raft: group %d: the heartbeat interval is %v, it must be positive and at most half of the election timeout %v",
+			c.Group, c.HeartbeatInterval, c.ElectionTimeout)
+	}
+	return c, nil
 }
 
 // HardState is what must be durable before anything that depends on it is said (paper figure 2, E01).
@@ -62,7 +141,10 @@ type Write struct {
 	Seq       WriteSeq
 	HardState HardState
 	Commit    Index // recorded in passing, never worth a write of its own
-	Entries   []Entry
+	// Restart is set where the log begins anew after that position: all entries that it held are given up
+	// (the state machine was ahead of the log, E51), and Entries follow Restart.
+	Restart Position
+	Entries []Entry
 }
 
 // Fetch asks for entries [Low, High) of the log that are durable but no longer in memory; at least one,
@@ -73,11 +155,18 @@ type Fetch struct {
 	MaxBytes  int
 }
 
+// Proposed says what became of a batch of proposals: the first Accepted of them were appended, from First on, in Term.
+type Proposed struct {
+	First    Index
+	Term     Term
+	Accepted int
+}
+
 // ReadResult answers Read: the state machine may serve it once it has applied Index.
 type ReadResult struct {
 	ID    ReadID
 	Index Index
-	Err   error // nil, ErrNoLeader or ErrLeaderChanged
+	Err   error // nil, ErrNoLeader or ErrOverloaded
 }
 
 // Role is what a member is at the moment (paper figure 4).
@@ -88,7 +177,22 @@ const (
 	PreCandidate
 	Candidate
 	Leader
+	roleCount
 )
+
+func (r Role) String() string {
+	switch r {
+	case Follower:
+		return "follower"
+	case PreCandidate:
+		return "pre-candidate"
+	case Candidate:
+		return "candidate"
+	case Leader:
+		return "leader"
+	}
+	return fmt.Sprintf("role-%d", uint8(r))
+}
 
 // Leadership is who leads, as far as this member knows; Leader is 0 where it does not.
 type Leadership struct {
@@ -99,11 +203,13 @@ type Leadership struct {
 
 // Output is what the protocol wants done. Its parts may be carried out in any order and in parallel: what
 // depends on a write is held back inside until Persisted, so that there is no order to get wrong.
-// The caller owns it until the next call of Output.
+//
+// The slices belong to the caller until the next call of Output. What they refer to (messages, the write,
+// entries) is never changed again, and may be kept and read anywhere for as long as needed.
 type Output struct {
 	Messages   []Envelope
-	Write      *Write // nil where nothing has to be written
-	Committed  []Entry
+	Write      *Write  // nil where nothing has to be written
+	Committed  []Entry // in index order, without gaps from one Output to the next
 	Fetches    []Fetch
 	Reads      []ReadResult
 	Leadership *Leadership // set where it changed

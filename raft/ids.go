@@ -1,5 +1,10 @@
 package raft
 
+import (
+	"math"
+	"time"
+)
+
 // Index is a position in a group's log. The first entry has index 1; 0 means "before the first".
 type Index uint64
 
@@ -27,6 +32,12 @@ type ReadID uint64
 
 // Instant is a moment on the caller's monotonic clock, in nanoseconds. The protocol never asks a clock; it is told.
 type Instant int64
+
+// Never is later than every moment.
+const Never Instant = math.MaxInt64
+
+// Add returns the instant d later.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
 
 // Position is a place in a log together with the term that was found there.
 type Position struct {

@@ -5,7 +5,7 @@ package raft
 type Message interface {
 	// SenderTerm returns the term that the message was sent in (for a pre-vote, the sender's own term, not the one that it asks about).
 	SenderTerm() Term
-	message()
+	kind() messageKind // closes the set; kindInvalid for a nil message
 }
 
 // Envelope is a message with its addresses.
@@ -63,8 +63,9 @@ type AppendResponse struct {
 	Round Round // the largest round that the sender has seen from this leader in this term
 	// Match is how far the sender's log is both durable and known to equal the leader's of this term.
 	Match Index
-	// Rejected is set where the consistency check failed at Prev; Conflict then says where to look next:
-	// the sender's term at Prev.Index and the first index of that term, or (0, last+1) where its log is shorter.
+	// Rejected is set where the consistency check failed at Prev. Conflict then says where to look next: the
+	// last place at or below Prev in the sender's log whose term is not above the leader's term at Prev. No entry
+	// between there and Prev can match, so that whole terms of the sender are skipped in one step (E18).
 	Rejected bool
 	Prev     Index
 	Conflict Position
@@ -74,18 +75,19 @@ type AppendResponse struct {
 // TimeoutNow tells the receiver to campaign at once: leadership is being transferred to it.
 type TimeoutNow struct{ Term Term }
 
-// ReadIndexRequest asks the leader for an index that a linearizable read may be served at.
+// ReadIndexRequest asks the leader for an index that a linearizable read may be served at. The asker never
+// uses an ID for two sets of reads, across restarts neither, so that a late answer confirms nothing (E39).
 type ReadIndexRequest struct {
 	Term Term
 	ID   ReadID
 }
 
-// ReadIndexResponse answers it. Confirmed is false where the receiver is not (or no longer) the leader.
+// ReadIndexResponse answers it, once a majority has confirmed the leader after the request arrived. A member
+// that does not lead gives no answer.
 type ReadIndexResponse struct {
-	Term      Term
-	ID        ReadID
-	Index     Index
-	Confirmed bool
+	Term  Term
+	ID    ReadID
+	Index Index
 }
 
 func (m *PreVoteRequest) SenderTerm() Term    { return m.Term }
@@ -98,12 +100,35 @@ func (m *TimeoutNow) SenderTerm() Term        { return m.Term }
 func (m *ReadIndexRequest) SenderTerm() Term  { return m.Term }
 func (m *ReadIndexResponse) SenderTerm() Term { return m.Term }
 
-func (*PreVoteRequest) message()    {}
-func (*PreVoteResponse) message()   {}
-func (*RequestVote) message()       {}
-func (*VoteResponse) message()      {}
-func (*AppendEntries) message()     {}
-func (*AppendResponse) message()    {}
-func (*TimeoutNow) message()        {}
-func (*ReadIndexRequest) message()  {}
-func (*ReadIndexResponse) message() {}
+type messageKind uint8
+
+const (
+	kindInvalid messageKind = iota
+	kindPreVoteRequest
+	kindPreVoteResponse
+	kindRequestVote
+	kindVoteResponse
+	kindAppendEntries
+	kindAppendResponse
+	kindTimeoutNow
+	kindReadIndexRequest
+	kindReadIndexResponse
+	kindCount
+)
+
+func (m *PreVoteRequest) kind() messageKind    { return unlessNil(m != nil, kindPreVoteRequest) }
+func (m *PreVoteResponse) kind() messageKind   { return unlessNil(m != nil, kindPreVoteResponse) }
+func (m *RequestVote) kind() messageKind       { return unlessNil(m != nil, kindRequestVote) }
+func (m *VoteResponse) kind() messageKind      { return unlessNil(m != nil, kindVoteResponse) }
+func (m *AppendEntries) kind() messageKind     { return unlessNil(m != nil, kindAppendEntries) }
+func (m *AppendResponse) kind() messageKind    { return unlessNil(m != nil, kindAppendResponse) }
+func (m *TimeoutNow) kind() messageKind        { return unlessNil(m != nil, kindTimeoutNow) }
+func (m *ReadIndexRequest) kind() messageKind  { return unlessNil(m != nil, kindReadIndexRequest) }
+func (m *ReadIndexResponse) kind() messageKind { return unlessNil(m != nil, kindReadIndexResponse) }
+
+func unlessNil(present bool, kind messageKind) messageKind {
+	if !present {
+		return kindInvalid
+	}
+	return kind
+}

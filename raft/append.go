@@ -1,0 +1,130 @@
+package raft
+
+// The follower's half of replication.
+
+// following is what a follower knows of its term's leader. It begins anew with each term.
+type following struct {
+	heard Instant // when the leader was last heard
+	// proven is how far this log is known to equal the leader's: up to the last entry of the appends that passed
+	// the consistency check, no further (E14).
+	proven Index
+	round  Round // the largest round that was heard
+	// answerDue: an AppendResponse is to leave with the next Output. acknowledged is the Match of the last one.
+	answerDue    bool
+	acknowledged Index
+}
+
+// provenMatch is what a follower may acknowledge: durable, and equal to the leader's log.
+func (r *Raft) provenMatch() Index { return min(r.following.proven, r.log.stable) }
+
+// onAppendEntries takes entries, or a heartbeat, from the leader of this term (paper §5.3).
+func (r *Raft) onAppendEntries(from *progress, m Message) {
+	request := m.(*AppendEntries)
+	if r.leader != 0 && r.leader != from.ID {
+		r.counts.Dropped++ // two leaders in one term: one of them lies
+		return
+	}
+	r.followLeader(from)
+	f := &r.following
+	if request.Round > f.round {
+		f.round, f.answerDue = request.Round, true
+	}
+	if !r.agrees(request.Prev) {
+		r.reject(from, request)
+		return
+	}
+	entries, ok := r.news(request)
+	if !ok {
+		r.counts.Dropped++
+		return
+	}
+	proven := request.Prev.Index + Index(len(request.Entries))
+	if len(entries) > 0 && !r.take(entries) {
+		proven = entries[0].Index() - 1
+	}
+	f.proven = max(f.proven, proven)
+	r.followCommit(min(request.Commit, proven))
+	// An append whose entries are not durable yet is answered when they are; one answer then does.
+	if len(request.Entries) == 0 || r.log.stable >= proven {
+		f.answerDue = true
+	}
+}
+
+// followLeader takes note of a sign of life: by its arrival, not by when there is time for its contents (E10).
+func (r *Raft) followLeader(from *progress) {
+	if r.role != Follower || r.leader != from.ID {
+		r.become(Follower, r.hard.Term, from.ID)
+		r.reads.askAgain = r.now
+	}
+	r.following.heard = r.now
+	r.refreshElectionTimeout()
+	r.election.hint.leaderHeard()
+}
+
+// agrees is the consistency check. Up to the commit index every leader's log is the same as ours (leader
+// completeness), and the entries below the log's start are all committed.
+func (r *Raft) agrees(prev Position) bool {
+	return prev.Index < r.log.before.Index || r.log.holds(prev)
+}
+
+// reject answers a failed consistency check with where the leader should look next. What is
+// committed agrees with every leader, so that the search never goes below.
+func (r *Raft) reject(from *progress, request *AppendEntries) {
+	r.counts.Rejections++
+	conflict := r.log.lastNotAbove(request.Prev.Index, request.Prev.Term)
+	if conflict.Index < r.commit {
+		term, _ := r.log.term(r.commit)
+		conflict = Position{r.commit, term}
+	}
+	r.send(from, &AppendResponse{
+		Term: r.hard.Term, Round: r.following.round, Match: r.provenMatch(),
+		Rejected: true, Prev: request.Prev.Index, Conflict: conflict, Last: r.log.last,
+	})
+}
+
+// news returns those of the request's entries that this log does not have: it skips what matches, and stops at
+// the first conflict. A late or repeated append has none, and so never shortens the log (E16). It is not ok
+// to conflict with what is committed; no leader does.
+func (r *Raft) news(request *AppendEntries) (entries []Entry, ok bool) {
+	entries = request.Entries
+	if request.Prev.Index == r.log.last {
+		return entries, true
+	}
+	for index := request.Prev.Index + 1; len(entries) > 0 && index <= r.log.last; index++ {
+		term, known := r.log.term(index)
+		if known && term != entries[0].Term() {
+			return entries, index > r.commit
+		}
+		entries = entries[1:]
+	}
+	return entries, true
+}
+
+// take puts entries into the log, in place of all that conflicts with them. It reports false, and takes none, where
+// the disk is so far behind that the bound on what waits for it is reached (E22): the leader will send them again.
+func (r *Raft) take(entries []Entry) bool {
+	bytes := 0
+	for _, e := range entries {
+		bytes += len(e)
+	}
+	if r.log.unstable > 0 && r.log.unstable+bytes > r.config.Limits.BufferedBytes {
+		return false
+	}
+	r.log.truncate(entries[0].Index())
+	r.following.proven = min(r.following.proven, r.log.last)
+	r.log.append(entries)
+	return true
+}
+
+// answer is the acknowledgement that is due, made when it leaves, so that one serves for many appends.
+func (r *Raft) answer() {
+	f := &r.following
+	if !f.answerDue || r.role != Follower || r.leader == 0 || !r.durable.hardDurable() {
+		return
+	}
+	f.answerDue = false
+	f.acknowledged = r.provenMatch()
+	r.send(r.peer(r.leader), &AppendResponse{
+		Term: r.hard.Term, Round: f.round, Match: f.acknowledged, Last: r.log.last,
+	})
+}

@@ -1,0 +1,34 @@
+package raft
+
+// raiseCommit applies the commit rule (paper §5.3, §5.4.2): what a majority has made durable is committed, if its
+// term is this leader's own (E12; figure 8 shows why copies of an older entry prove nothing). The leader's
+// own copy counts once its disk has it, like everyone's; the followers alone may be a majority (E13).
+func (r *Raft) raiseCommit() {
+	var few [16]Index
+	matches := few[:0]
+	for _, p := range r.peers {
+		if p == r.self {
+			p.match = r.log.stable
+		}
+		matches = append(matches, p.match)
+	}
+	index := reachedByMajority(matches)
+	if index <= r.commit || index < r.reign.first {
+		return
+	}
+	first := r.commit < r.reign.first
+	r.reign.uncommitted -= r.log.cache.size(r.commit+1, index+1)
+	r.commit = index
+	r.reign.due = true
+	if first {
+		r.settleReads()
+	}
+}
+
+// followCommit raises a follower's commit index: to what the leader says, but no further than the entries that
+// are known to be the leader's (E15).
+func (r *Raft) followCommit(index Index) { r.commit = max(r.commit, index) }
+
+// ownTermCommitted reports whether a leader has committed an entry of its own term, and thereby knows of all that
+// was ever committed.
+func (r *Raft) ownTermCommitted() bool { return r.commit >= r.reign.first }
