@@ -115,7 +115,7 @@ func readFixed(k kind, r *reader) raft.Message {
 	case kindReadIndexRequest:
 		return &raft.ReadIndexRequest{Term: r.term(), ID: raft.ReadID(r.u64())}
 	default: // kindReadIndexResponse
-		return &raft.ReadIndexResponse{Term: r.term(), ID: raft.ReadID(r.u64()), Index: r.index(), Confirmed: r.bool()}
+		return &raft.ReadIndexResponse{Term: r.term(), ID: raft.ReadID(r.u64()), Index: r.index()}
 	}
 }
 

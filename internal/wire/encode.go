@@ -81,7 +81,6 @@ func (e *Encoder) Message(env raft.Envelope) {
 		w.u64(uint64(m.Term))
 		w.u64(uint64(m.ID))
 		w.u64(uint64(m.Index))
-		w.bool(m.Confirmed)
 	default:
 		panic(fmt.Sprintf("wire: no encoding for a message of type %T: the set is closed, and this build's", m))
 	}

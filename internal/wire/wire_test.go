@@ -61,7 +61,7 @@ func samples() []Packet {
 			Conflict: raft.Position{Index: 15, Term: 16}, Last: 17}),
 		message(&raft.TimeoutNow{Term: 11}),
 		message(&raft.ReadIndexRequest{Term: 11, ID: 12}),
-		message(&raft.ReadIndexResponse{Term: 11, ID: 12, Index: 13, Confirmed: true}),
+		message(&raft.ReadIndexResponse{Term: 11, ID: 12, Index: 13}),
 		{Proposals: &ForwardProposals{Group: 7, From: 3, Items: []Proposal{
 			{ID: 1, Remaining: time.Second, Entry: raft.SealedEntry(raft.EntryNormal, []byte("put"))},
 			{ID: 2, Remaining: NoDeadline, Entry: raft.SealedEntry(raft.EntrySession, nil)},
