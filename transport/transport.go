@@ -1,8 +1,3 @@
-// Package transport moves frames of bytes between hosts and knows nothing of what they mean.
-//
-// Between two hosts there is one ordered stream per direction for messages, and (for snapshots) another
-// for bulk. Within one connection frames arrive in the order they were sent, each once and whole; a connection
-// that breaks loses a suffix of what was sent, and both sides are told. Who sends decides whether to send again.
 package transport
 
 import "github.com/balsadb/balsa/raft"
