@@ -1,0 +1,212 @@
+package wal
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// group is what the log holds of one replicated log: its states, and where its entries are.
+//
+// The index is sparse. A span says where some entries of one group lie one behind the other (at most one batch's, and
+// spanBytes at most): an entry in it is found by walking over the frames before it. So memory grows with the
+// number of writes, not of entries: 24 bytes for each write of a group.
+type group struct {
+	id     raft.GroupID
+	hard   raft.HardState
+	commit raft.Index
+	before raft.Position
+	last   raft.Index
+	terms  []raft.TermRun
+	spans  []span
+
+	building slot // of the writer alone: the group's place in the batch that is being built
+}
+
+// span begins with entry first and ends before the next span's first, or at the group's last entry. bytes is the size
+// of its frames when it was written: entries at its end may have been replaced since.
+type span struct {
+	first   raft.Index
+	segment uint32
+	offset  uint32
+	bytes   uint32
+}
+
+// spanBytes bounds the walk to an entry.
+const spanBytes = 128 << 10
+
+// lastPosition returns the last entry's index and term.
+func (g *group) lastPosition() raft.Position {
+	if len(g.terms) == 0 {
+		return g.before
+	}
+	return raft.Position{Index: g.last, Term: g.terms[len(g.terms)-1].Term}
+}
+
+// termAt returns the term of an index in [before, last].
+func (g *group) termAt(index raft.Index) raft.Term {
+	n := sort.Search(len(g.terms), func(i int) bool { return g.terms[i].First > index })
+	if n == 0 {
+		return g.before.Term
+	}
+	return g.terms[n-1].Term
+}
+
+// restart begins the group's log anew after before.
+func (g *group) restart(before raft.Position) {
+	g.before, g.last = before, before.Index
+	g.terms, g.spans = nil, nil
+}
+
+// follows says why r cannot be appended: it must continue the log, or replace its end, in terms that do not fall.
+func (g *group) follows(r run) error {
+	if r.first <= g.before.Index || r.first > g.last+1 {
+		return fmt.Errorf("group %d: entries from %d do not follow a log that holds %d to %d", r.group, r.first, g.before.Index+1, g.last)
+	}
+	if before := g.termAt(r.first - 1); r.term < before {
+		return fmt.Errorf("group %d: entry %d of term %d does not follow one of term %d", r.group, r.first, r.term, before)
+	}
+	return nil
+}
+
+// append takes the entries of r into the index. frames are theirs; the first one is at the given place.
+func (g *group) append(r run, frames []frame, at Position) {
+	if r.first <= g.last {
+		g.cut(r.first)
+	}
+	if n := len(g.terms); n == 0 || g.terms[n-1].Term != r.term {
+		g.terms = append(g.terms, raft.TermRun{Term: r.term, First: r.first})
+	}
+	g.last = r.last()
+	offset := at.Offset
+	current := span{first: r.first, segment: uint32(at.Segment), offset: uint32(offset)}
+	for i, f := range frames {
+		if current.bytes > 0 && current.bytes+f.size > spanBytes {
+			g.spans = append(g.spans, current)
+			current = span{first: r.first + raft.Index(i), segment: uint32(at.Segment), offset: uint32(offset)}
+		}
+		current.bytes += f.size
+		offset += int64(f.size)
+	}
+	g.spans = append(g.spans, current)
+}
+
+// cut forgets the entries from first on.
+func (g *group) cut(first raft.Index) {
+	for n := len(g.terms); n > 0 && g.terms[n-1].First >= first; n-- {
+		g.terms = g.terms[:n-1]
+	}
+	for n := len(g.spans); n > 0 && g.spans[n-1].first >= first; n-- {
+		g.spans = g.spans[:n-1]
+	}
+	g.last = first - 1
+}
+
+// locate returns the spans that hold entries [low, high), as many as are needed for maxBytes, behind dst, and the end of the last one.
+func (g *group) locate(dst []span, low, high raft.Index, maxBytes int) (spans []span, end raft.Index) {
+	first := sort.Search(len(g.spans), func(i int) bool { return g.spans[i].first > low }) - 1
+	bytes := 0
+	for i := first; i < len(g.spans) && g.spans[i].first < high; i++ {
+		// The first span's entries before low do not count, but how many bytes they are is not known: one more span makes up for it.
+		if i > first+1 && bytes >= maxBytes {
+			return dst, g.spans[i].first
+		}
+		dst = append(dst, g.spans[i])
+		if i > first {
+			bytes += int(g.spans[i].bytes)
+		}
+	}
+	return dst, high
+}
+
+// groups are all groups of a log, found by their id, and listed in its order.
+type groups struct {
+	byID   map[raft.GroupID]*group
+	sorted []*group
+}
+
+func newGroups() *groups { return &groups{byID: map[raft.GroupID]*group{}} }
+
+// get returns a group, making it where it is new.
+func (t *groups) get(id raft.GroupID) *group {
+	g := t.byID[id]
+	if g == nil {
+		g = &group{id: id}
+		t.byID[id] = g
+		n, _ := slices.BinarySearchFunc(t.sorted, id, func(g *group, id raft.GroupID) int {
+			if g.id < id {
+				return -1
+			}
+			return 1
+		})
+		t.sorted = slices.Insert(t.sorted, n, g)
+	}
+	return g
+}
+
+// apply takes a batch into account: this is how both Append and recovery change what the log knows. An error says that
+// the batch does not follow from what is before it.
+func (t *groups) apply(b *batch) error {
+	for _, s := range b.states {
+		g := t.get(s.group)
+		if err := checkHardState(g.id, g.hard, s.hard); err != nil {
+			return err
+		}
+		g.hard = s.hard
+		if s.restart {
+			g.restart(s.before)
+		}
+	}
+	next, at := 0, Position{b.at.Segment, b.at.Offset + b.header}
+	for _, r := range b.runs {
+		g := t.get(r.group)
+		if err := g.follows(r); err != nil {
+			return err
+		}
+		g.append(r, b.frames[next:next+int(r.count)], at)
+		next += int(r.count)
+		at.Offset += int64(r.bytes)
+	}
+	for _, s := range b.states {
+		g := t.get(s.group)
+		if s.commit > g.last {
+			return fmt.Errorf("group %d: commit index %d is beyond the last entry %d", g.id, s.commit, g.last)
+		}
+		g.commit = max(g.commit, s.commit)
+	}
+	return nil
+}
+
+// checkHardState says why next may not follow now: a term never goes back, nor a vote within a term.
+func checkHardState(id raft.GroupID, now, next raft.HardState) error {
+	if next.Term < now.Term || next.Term == now.Term && now.Vote != 0 && next.Vote != now.Vote {
+		return fmt.Errorf("group %d: term %d with a vote for %x does not follow term %d with a vote for %x",
+			id, next.Term, uint64(next.Vote), now.Term, uint64(now.Vote))
+	}
+	return nil
+}
+
+// GroupState is what the log holds of one group.
+type GroupState struct {
+	Group     raft.GroupID
+	HardState raft.HardState
+	Commit    raft.Index     // the largest that was recorded
+	Before    raft.Position  // the entry before the first one
+	Runs      []raft.TermRun // terms of the entries, ascending
+	Last      raft.Index     // Before.Index where there are no entries
+}
+
+// Restored returns the state in the protocol's words; applied is what the state machine already holds.
+func (s GroupState) Restored(applied raft.Position) raft.Restored {
+	return raft.Restored{HardState: s.HardState, Commit: s.Commit, Applied: applied, Before: s.Before, Runs: s.Runs, Last: s.Last}
+}
+
+func (t *groups) states() []GroupState {
+	states := make([]GroupState, len(t.sorted))
+	for i, g := range t.sorted {
+		states[i] = GroupState{Group: g.id, HardState: g.hard, Commit: g.commit, Before: g.before, Runs: slices.Clone(g.terms), Last: g.last}
+	}
+	return states
+}

@@ -1,0 +1,161 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/balsadb/balsa/vfs"
+)
+
+// preparation is what is done ahead of need, off the path of a write: the next segment, filled with zeros so that a
+// sync of what is later written there changes no metadata, and the directories of segments that are full.
+type preparation struct {
+	mu     sync.Mutex
+	next   *segment // ready, or nil
+	number uint64   // of the segment that is needed next
+	sealed []uint64 // segments whose directory is still to be written
+	wanted atomic.Bool
+	ready  atomic.Int64 // bytes of next
+}
+
+// zeroChunk is how much of a prepared segment is written and synced at a time, so that it does not queue in front of
+// the syncs of the active one.
+const zeroChunk = 512 << 10
+
+// NeedsPrepare reports whether Prepare has something to do.
+func (l *Log) NeedsPrepare() bool { return l.prepare.wanted.Load() }
+
+// Prepare makes the next segment, and writes the directories of segments that are full. It may run at any time beside
+// everything else, and takes some tens of milliseconds. Where nobody calls it in time, Append makes the
+// segment itself and takes longer.
+//
+// An error that wraps vfs.ErrNoSpace says that the disk is full while the log still has Stats().Reserve bytes left. Errors
+// of Prepare do not fail the log: nothing that it promised is at stake. It may be called again.
+func (l *Log) Prepare() error {
+	p := &l.prepare
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.number == 0 {
+		return ErrClosed
+	}
+	err := l.makeNext(true)
+	if err == nil {
+		p.wanted.Store(false)
+	}
+	return err
+}
+
+// makeNext makes the next segment's file, if it is not there. The preparation is locked.
+func (l *Log) makeNext(fill bool) error {
+	p := &l.prepare
+	if p.next != nil {
+		return nil
+	}
+	next, err := l.create(p.number, l.segmentSize)
+	if err != nil {
+		return err
+	}
+	if fill {
+		if err := fillZeros(next.file, next.size); err != nil {
+			return errors.Join(err, next.file.Close(), l.fs.Remove(l.path(segmentName(next.number))))
+		}
+	}
+	p.next = next
+	p.ready.Store(next.size)
+	return nil
+}
+
+func fillZeros(file vfs.File, size int64) error {
+	zeros := make([]byte, min(zeroChunk, size))
+	for at := int64(0); at < size; at += int64(len(zeros)) {
+		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at); err != nil {
+			return err
+		}
+		if err := file.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take hands out the next segment, with room for a head and a batch of the given sizes.
+func (l *Log) take(room int64) (*segment, error) {
+	p := &l.prepare
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := l.makeNext(false); err != nil {
+		return nil, err
+	}
+	if room > p.next.size {
+		if err := p.next.file.Preallocate(room); err != nil {
+			return nil, err
+		}
+		p.next.size = room
+	}
+	next := p.next
+	p.sealed = append(p.sealed, next.number-1)
+	p.next, p.number = nil, next.number+1
+	p.ready.Store(0)
+	p.wanted.Store(true)
+	return next, nil
+}
+
+// roll makes the next segment the active one. Where there is no room on the disk nothing has changed.
+//
+// The order matters: the old segment is durable before the new one's head says so, and the head before any batch.
+func (l *Log) roll(batch int64) error {
+	size := headSize(len(l.groups.sorted))
+	next, err := l.take(size + batch + batchFixed)
+	if errors.Is(err, vfs.ErrNoSpace) {
+		return fmt.Errorf("wal: no room for the next segment: %w", err)
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	if l.synced != l.tail {
+		if err := l.active.file.Sync(); err != nil {
+			return l.fail(errors.Join(err, next.file.Close()))
+		}
+		l.stats.syncs.Add(1)
+	}
+	if err := l.begin(next, l.tail.Offset); err != nil {
+		return l.fail(errors.Join(err, next.file.Close()))
+	}
+	l.stats.rolls.Add(1)
+	return nil
+}
+
+// begin writes the head of a segment and makes it the active one. What is before it is durable.
+func (l *Log) begin(s *segment, previousEnd int64) error {
+	h := head{identity: l.identity, segment: s.number, previousEnd: previousEnd, groups: l.groups.checkpoints()}
+	if _, err := s.file.WriteAt(h.encode(), 0); err != nil {
+		return err
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	l.stats.syncs.Add(1)
+	l.active = s
+	l.tail = Position{s.number, h.size}
+	l.synced, l.marked = l.tail, true
+	l.echo, l.echoAt = l.echo[:0], 0
+	l.mu.Lock()
+	l.segments = append(l.segments, s)
+	l.mu.Unlock()
+	l.stats.tail.Store(l.tail.Offset)
+	l.stats.room.Store(s.size - l.tail.Offset)
+	return nil
+}
+
+// close writes what is left to write and releases the next segment; its file stays, for the next start to use or remove.
+func (p *preparation) close(f files) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.number = 0
+	if p.next == nil {
+		return nil
+	}
+	return p.next.file.Close()
+}

@@ -1,0 +1,194 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/vfs"
+)
+
+// recover carries out a verdict. Each step may be the last one before the power goes: the next start then finds a
+// situation that is in the table too, and does what is left.
+func (l *Log) recover(r *replay, row recoveryRow, report *Report) error {
+	l.prepare.wanted.Store(true)
+	if err := l.removeUnused(r, row); err != nil {
+		return err
+	}
+	if err := l.votes.open(l.files); err != nil {
+		return err
+	}
+	if row.verdict == create {
+		return l.create1()
+	}
+	if err := l.openSegments(r); err != nil {
+		return err
+	}
+	if row.verdict == cut {
+		report.CutBytes = r.written.Offset - r.end.Offset
+		if err := writeZeros(l.active.file, r.end.Offset, r.written.Offset); err != nil {
+			return err
+		}
+	}
+	if err := l.settle(r); err != nil {
+		return err
+	}
+	if err := l.repairVotes(r, report); err != nil {
+		return err
+	}
+	// What was found is durable now; a mark says so from here on.
+	if err := l.Idle(); err != nil {
+		return err
+	}
+	return l.Sync()
+}
+
+// removeUnused removes segment files that the log has not got into: prepared ones, and one whose head was being written.
+func (l *Log) removeUnused(r *replay, row recoveryRow) error {
+	used := r.used
+	if row.verdict == create {
+		used = 0
+	}
+	for _, number := range r.numbers[used:] {
+		if err := l.fs.Remove(l.path(segmentName(number))); err != nil {
+			return err
+		}
+	}
+	if len(r.numbers) > used {
+		return l.fs.SyncDir(l.dir)
+	}
+	return nil
+}
+
+// create1 makes a new log: its first segment, and when that is durable the copies of the votes.
+func (l *Log) create1() error {
+	first, err := l.create(1, l.segmentSize)
+	if err != nil {
+		return err
+	}
+	l.prepare.number = 2
+	if err := l.begin(first, 0); err != nil {
+		return errors.Join(err, first.file.Close())
+	}
+	for range l.votes.files {
+		if err := l.votes.write(l.files, l.identity, l.synced, l.groups); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) openSegments(r *replay) error {
+	for i, number := range r.numbers[:r.used] {
+		open := l.fs.OpenRead
+		if i == r.used-1 {
+			open = l.fs.Open
+		}
+		file, err := open(l.path(segmentName(number)))
+		if err != nil {
+			return err
+		}
+		s := &segment{number: number, file: file}
+		l.segments = append(l.segments, s)
+		if s.size, err = file.Size(); err != nil {
+			return err
+		}
+	}
+	l.active = l.segments[r.used-1]
+	l.prepare.number = l.active.number + 1
+	l.tail, l.marked = r.end, r.lastMark
+	l.echo, l.echoAt = r.lastRuns, r.lastOffset
+	l.stats.tail.Store(l.tail.Offset)
+	l.stats.room.Store(l.active.size - l.tail.Offset)
+	return nil
+}
+
+// settle makes what was read durable. That it can be read proves nothing: after a failed sync the page cache shows
+// bytes that the disk does not have, and will not write again. So what no mark proves is written once more before it is synced.
+func (l *Log) settle(r *replay) error {
+	from := int64(0)
+	if r.proof.mark.Segment == l.tail.Segment {
+		from = r.proof.mark.Offset
+	}
+	buf := make([]byte, min(gatherSize, max(l.tail.Offset-from, 1)))
+	for at := from; at < l.tail.Offset; {
+		part := buf[:min(int64(len(buf)), l.tail.Offset-at)]
+		if _, err := l.active.file.ReadAt(part, at); err != nil {
+			return err
+		}
+		if _, err := l.active.file.WriteAt(part, at); err != nil {
+			return err
+		}
+		at += int64(len(part))
+	}
+	if err := l.active.file.Sync(); err != nil {
+		return err
+	}
+	l.stats.syncs.Add(1)
+	l.synced = l.tail
+	return nil
+}
+
+func writeZeros(file vfs.File, from, to int64) error {
+	for at := from; at < to; {
+		part := zeros[:min(int64(len(zeros)), to-at)]
+		if _, err := file.WriteAt(part, at); err != nil {
+			return err
+		}
+		at += int64(len(part))
+	}
+	return nil
+}
+
+// repairVotes takes the newest of what the log and the copies say, and writes copies that lack it or are damaged.
+func (l *Log) repairVotes(r *replay, report *Report) error {
+	v := &l.votes
+	damaged := 0
+	for i, c := range r.copies {
+		switch {
+		case c == nil:
+			damaged++
+			note := "was missing"
+			if r.badVotes[i] != nil {
+				note = r.badVotes[i].Error()
+			}
+			report.Notes = append(report.Notes, fmt.Sprintf("the copy of the votes in %s was written anew: %s", l.path(voteNames[i]), note))
+		case c.generation > v.generation:
+			v.generation = c.generation
+		}
+	}
+	newest := map[raft.GroupID]raft.HardState{}
+	for _, c := range r.copies {
+		if c == nil || c.generation != v.generation {
+			continue
+		}
+		for _, found := range c.groups {
+			newest[found.group] = found.hard
+			if g := l.groups.get(found.group); checkHardState(g.id, g.hard, found.hard) == nil {
+				g.hard = found.hard
+			}
+		}
+	}
+	for _, g := range l.groups.sorted {
+		v.changed = v.changed || newest[g.id] != g.hard
+	}
+	writes := damaged
+	if writes == 0 && v.changed {
+		writes = 1
+	}
+	for range writes {
+		if err := v.write(l.files, l.identity, l.synced, l.groups); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release closes what a failed recovery had opened.
+func (l *Log) release() error {
+	var errs []error
+	for _, s := range l.segments {
+		errs = append(errs, s.file.Close())
+	}
+	return errors.Join(append(errs, l.votes.close())...)
+}

@@ -1,0 +1,154 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+)
+
+// replay reads a log forward, from the first segment to where it stops, and changes nothing on the disk.
+type replay struct {
+	files
+	identity Identity
+	numbers  []uint64 // of the segment files, ascending
+	copies   [2]*voteCopy
+	badVotes [2]error
+
+	groups *groups
+	end    Position // everything before it is sound
+	stop   place    // what kind of place that is
+	why    error    // what is wrong there
+	proof  proof    // the highest mark
+	used   int      // how many of the segments the log has got into
+
+	lastRuns   []run // of the last batch, and where it is
+	lastOffset int64
+	lastMark   bool // it is a mark
+
+	lost      []LostRun // what other records say that is not there
+	nextSound Position  // the first sound record after the end
+	written   Position  // the end of what is not zero, in the segment of end
+
+	batches, entries, bytes uint64
+}
+
+// proof is a mark and who made it.
+type proof struct {
+	mark Position
+	by   string
+}
+
+// believe takes a mark into account.
+func (r *replay) believe(mark Position, by func() string) {
+	if r.proof.mark.Less(mark) {
+		r.proof = proof{mark, by()}
+	}
+}
+
+// run reads everything.
+func (r *replay) run() error {
+	for i, c := range r.copies {
+		if c != nil {
+			r.believe(c.mark, func() string { return r.path(voteNames[i]) })
+		}
+	}
+	if len(r.numbers) == 0 {
+		r.stop = placeEmpty
+		return nil
+	}
+	for i, number := range r.numbers {
+		more, err := r.segment(i, number)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+	}
+	return r.survey()
+}
+
+// segment replays one segment, and reports whether the next one may be replayed.
+func (r *replay) segment(i int, number uint64) (more bool, err error) {
+	w, err := r.window(number)
+	if err != nil {
+		return false, err
+	}
+	defer w.file.Close()
+	if want := r.numbers[0] + uint64(i); number != want || i == 0 && number != 1 {
+		if i == 0 {
+			want = 1
+		}
+		r.stop, r.why = placeGap, fmt.Errorf("segment %d is missing: the file %s", want, r.path(segmentName(want)))
+		r.end = Position{want, 0}
+		return false, nil
+	}
+	h, err := w.readHead(number)
+	if errors.As(err, new(*unsound)) {
+		r.stop, r.why = placeHead, err
+		if i == 0 {
+			r.stop, r.end = placeFirstHead, Position{number, 0}
+		}
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if h.identity != r.identity {
+		return false, &IdentityError{File: w.name, Want: r.identity, Got: h.identity}
+	}
+	r.believe(h.mark(), func() string { return "the head of " + w.name })
+	if r.end.Less(h.mark()) {
+		r.stop, r.why = placeBody, errNothing
+		return false, nil
+	}
+	if h.mark().Less(r.end) {
+		r.stop, r.why = placeContradiction, fmt.Errorf("the segment before it goes on to byte %d, its head says it ended at byte %d", r.end.Offset, h.previousEnd)
+		r.end = Position{number, 0}
+		return false, nil
+	}
+	if lost, err := r.groups.agree(h.groups); err != nil {
+		r.stop, r.why, r.lost = placeContradiction, err, lost
+		r.end = Position{number, 0}
+		return false, nil
+	}
+	r.used, r.end = i+1, Position{number, h.size}
+	r.lastRuns, r.lastOffset, r.lastMark = r.lastRuns[:0], 0, true
+	return r.body(w)
+}
+
+// body replays the batches of a segment, and reports whether the next segment may be replayed.
+func (r *replay) body(w *window) (more bool, err error) {
+	var b batch
+	salt := r.identity.salt(r.end.Segment)
+	for {
+		r.stop, r.why = placeBody, nil
+		err := w.readBatch(&b, r.end, salt)
+		if errors.Is(err, errNothing) {
+			r.why = errNothing
+			return true, nil
+		}
+		if err == nil {
+			r.believe(b.mark, func() string { return fmt.Sprintf("the batch at byte %d of %s", b.at.Offset, w.name) })
+			err = w.verify(&b)
+		}
+		if errors.As(err, new(*unsound)) {
+			r.why = err
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := r.groups.apply(&b); err != nil {
+			r.stop, r.why = placeContradiction, err
+			return false, nil
+		}
+		r.batches++
+		r.entries += uint64(len(b.frames))
+		r.bytes += uint64(b.size)
+		r.end.Offset = b.end()
+		if r.lastMark = b.isMark(); !r.lastMark {
+			r.lastRuns = append(r.lastRuns[:0], b.runs[:min(len(b.runs), maxEcho)]...)
+			r.lastOffset = b.at.Offset
+		}
+	}
+}
