@@ -9,9 +9,11 @@ type following struct {
 	// the consistency check, no further (E14).
 	proven Index
 	round  Round // the largest round that was heard
-	// answerDue: an AppendResponse is to leave with the next Output. acknowledged is the Match of the last one.
+	// answerDue: an AppendResponse is to leave with the next Output. acknowledged is the Match of the last one,
+	// answered when it left.
 	answerDue    bool
 	acknowledged Index
+	answered     Instant
 }
 
 // provenMatch is what a follower may acknowledge: durable, and equal to the leader's log.
@@ -43,17 +45,32 @@ func (r *Raft) onAppendEntries(from *progress, m Message) {
 		proven = entries[0].Index() - 1
 	}
 	f.proven = max(f.proven, proven)
-	r.followCommit(min(request.Commit, proven))
-	// An append whose entries are not durable yet is answered when they are; one answer then does.
-	if len(request.Entries) == 0 || r.log.stable >= proven {
+	told := r.followCommit(min(request.Commit, proven))
+	if !r.answerCanWait(request, told) {
 		f.answerDue = true
 	}
+}
+
+// answerCanWait reports whether the append needs no answer of its own, for messages cost more than anything else
+// here. Where its entries are not durable yet, one answer when they are does for both; where it only told a new
+// commit index, nothing was asked. But where the disk is slow, or the leader has much to tell, it hears all the
+// same once per heartbeat that this member lives (E10).
+func (r *Raft) answerCanWait(request *AppendEntries, told bool) bool {
+	f := &r.following
+	if r.now >= f.answered.Add(r.config.HeartbeatInterval) {
+		return false
+	}
+	if len(request.Entries) > 0 {
+		return r.log.stable < request.Prev.Index+Index(len(request.Entries))
+	}
+	return told && r.provenMatch() == f.acknowledged
 }
 
 // followLeader takes note of a sign of life: by its arrival, not by when there is time for its contents (E10).
 func (r *Raft) followLeader(from *progress) {
 	if r.role != Follower || r.leader != from.ID {
 		r.become(Follower, r.hard.Term, from.ID)
+		r.following.answered = r.now
 		r.reads.askAgain = r.now
 	}
 	r.following.heard = r.now
@@ -122,7 +139,7 @@ func (r *Raft) answer() {
 	if !f.answerDue || r.role != Follower || r.leader == 0 || !r.durable.hardDurable() {
 		return
 	}
-	f.answerDue = false
+	f.answerDue, f.answered = false, r.now
 	f.acknowledged = r.provenMatch()
 	r.send(r.peer(r.leader), &AppendResponse{
 		Term: r.hard.Term, Round: f.round, Match: f.acknowledged, Last: r.log.last,

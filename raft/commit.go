@@ -26,8 +26,12 @@ func (r *Raft) raiseCommit() {
 }
 
 // followCommit raises a follower's commit index: to what the leader says, but no further than the entries that
-// are known to be the leader's (E15).
-func (r *Raft) followCommit(index Index) { r.commit = max(r.commit, index) }
+// are known to be the leader's (E15). It reports whether that was news.
+func (r *Raft) followCommit(index Index) bool {
+	news := index > r.commit
+	r.commit = max(r.commit, index)
+	return news
+}
 
 // ownTermCommitted reports whether a leader has committed an entry of its own term, and thereby knows of all that
 // was ever committed.

@@ -3,14 +3,14 @@
 // It has no goroutine, lock, clock, file, socket or random source. Who drives it calls one input after the
 // other, each with the current instant, then carries out what Output returns, and reports back:
 //
-//	         Propose  Read  Transfer                 Output:
-//	 clients ----------------------->  +--------+    .Messages ------> other members
-//	                                   |        |    .Write ---------> the log's disk --> Persisted
-//	 other   Receive                   |  Raft  |    .Committed -----> state machine ---> Applied
-//	 members ----------------------->  |        |    .Fetches -------> the log's files -> Fetched
-//	                                   |        |    .Reads ---------> whoever called Read
-//	 time    Tick (at Deadline)        +--------+    .Leadership ----> whoever wants to know
-//	         PeerConnected, PeerBroken
+//	        Propose  Read  Transfer                 Output:
+//	clients ----------------------->  +--------+    .Messages ------> other members
+//	                                  |        |    .Write ---------> the log's disk --> Persisted
+//	other   Receive                   |  Raft  |    .Committed -----> state machine ---> Applied
+//	members ----------------------->  |        |    .Fetches -------> the log's files -> Fetched
+//	                                  |        |    .Reads ---------> whoever called Read
+//	time    Tick (at Deadline)        +--------+    .Leadership ----> whoever wants to know
+//	        PeerConnected, PeerBroken
 //
 // What Output returns may be carried out in any order and in parallel: what depends on a write is held back
 // inside until Persisted, so that a leader's disk and its followers work at the same time and nobody can get an

@@ -26,7 +26,12 @@ func (r *Raft) refreshElectionTimeout() { r.election.at = r.now.Add(r.election.t
 
 // tickElection campaigns where the wait is over.
 func (r *Raft) tickElection() {
-	if r.role == Leader || r.now < r.election.at && !r.hintDue() {
+	if r.now < r.election.at && !r.hintDue() {
+		return
+	}
+	if len(r.peers) > 1 && r.diskStalled() {
+		r.drawElectionTimeout() // a member whose disk stalls cannot lead; the others shall try
+		r.election.hint.at = Never
 		return
 	}
 	r.preCampaign()
@@ -73,10 +78,15 @@ func (r *Raft) castVote(candidate MemberID) {
 	}
 }
 
+// ballots counts the answers so far. Who cannot be reached will not answer.
 func (r *Raft) ballots() verdict {
 	var few [16]ballot
 	ballots := few[:0]
 	for _, p := range r.peers {
+		if p.ballot == unanswered && p.broken {
+			ballots = append(ballots, refused)
+			continue
+		}
 		ballots = append(ballots, p.ballot)
 	}
 	return count(ballots)

@@ -48,8 +48,8 @@ func (r *Raft) PeerBroken(now Instant, peer MemberID, refusedRedial bool) {
 		return
 	}
 	p.broken = true
-	if r.role == Leader && p.state != StateProbe {
-		p.probe(p.match+1, false)
+	if r.role == Leader {
+		r.restartSearch(p)
 	}
 	h := &r.election.hint
 	if r.role != Follower || peer != r.leader || !refusedRedial || r.now < h.notBefore {

@@ -45,6 +45,11 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 		return nil, err
 	}
 	r := &Raft{config: config, now: now, hard: restored.HardState}
+	if term := restored.Applied.Term; term > r.hard.Term {
+		// Entries of a term may be applied while the term's own write is still under way; nobody was told of it.
+		r.hard = HardState{Term: term}
+		r.durable.hardDirty = true
+	}
 	for _, m := range config.Members {
 		p := &progress{Member: m}
 		if m.ID == config.Self {
@@ -104,11 +109,12 @@ func (s *Restored) check(group GroupID) error {
 	if s.Applied.Index < s.Before.Index {
 		return bad("the state machine holds index %d, the log begins after %d: the entries between are missing", s.Applied.Index, s.Before.Index)
 	}
-	if s.Applied.Term > s.HardState.Term {
-		return bad("the state machine holds term %d, the hard state is of term %d", s.Applied.Term, s.HardState.Term)
-	}
 	if s.Commit > max(s.Last, s.Applied.Index) {
 		return bad("it ends at index %d, but had recorded that %d is committed", s.Last, s.Commit)
+	}
+	log := newLog(s.Before, s.Runs, s.Last)
+	if term, ok := log.term(s.Applied.Index); ok && term != s.Applied.Term && s.Applied.Index <= s.Commit {
+		return bad("it has term %d at index %d, the state machine term %d, and both as committed", term, s.Applied.Index, s.Applied.Term)
 	}
 	return nil
 }

@@ -205,5 +205,5 @@ func (r *Raft) tickReads() {
 		expired++
 	}
 	q.waiting = q.waiting[:copy(q.waiting, q.waiting[expired:])]
-	r.reign.due = true
+	r.reign.due = r.role == Leader // those that are left need a new round
 }

@@ -98,6 +98,7 @@ func (r *Raft) replicate() {
 	r.beginRound()
 	for _, p := range r.peers {
 		if p == r.self {
+			p.beatDue = false
 			continue
 		}
 		sent := false
@@ -233,6 +234,18 @@ func (r *Raft) onAppendResponse(from *progress, m Message) {
 		r.reign.due = true
 		r.raiseCommit()
 		r.continueTransfer()
+	}
+}
+
+// restartSearch goes back to looking for the common point, after what was under way may have been lost.
+func (r *Raft) restartSearch(p *progress) {
+	switch p.state {
+	case StateProbe:
+		p.probeSent = false
+	case StateReplicate:
+		p.probe(p.match+1, false)
+	case StateSnapshot:
+		p.probe(r.log.before.Index+1, true)
 	}
 }
 

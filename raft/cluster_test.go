@@ -1,0 +1,452 @@
+package raft
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// TestRandomCluster lets members, a network that loses, repeats and reorders, and disks that lose what was not
+// synced do as they like, from a seed, and checks after every step what Raft promises:
+//
+//	election safety         at most one leader per term, ever
+//	leader append-only      a leader's log only grows
+//	log matching            same index and term, same log below
+//	leader completeness     the leader of the highest term has all that was ever committed
+//	state machine safety    the same entry at the same index, at all members, in all lives
+//	durability              what is committed is on a majority of the disks (the paper's promise, E13, E19)
+//	held back               nothing is sent that follows from a term or vote that a crash would forget (E01)
+//	reads                   an answer is at least all that was committed when the read was registered (E39)
+//
+// Then everything heals, and the members must come to one leader and equal logs. A failure names its seed.
+func TestRandomCluster(t *testing.T) {
+	seeds := 150
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range seeds {
+		runChaos(t, uint64(seed), 1200)
+	}
+}
+
+// FuzzCluster looks for seeds that fail: go test ./raft -run xxx -fuzz FuzzCluster
+func FuzzCluster(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) { runChaos(t, seed, 3000) })
+}
+
+func runChaos(t *testing.T, seed uint64, steps int) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 2))
+	limits := Limits{
+		UncommittedBytes: 3000, InflightBytes: 600, InflightMessages: 1 + rng.IntN(6), MessageBytes: 100 + rng.IntN(300),
+		BufferedBytes: 1500, CacheBytes: rng.IntN(1500) + 1, ApplyingBytes: 100 + rng.IntN(400), Reads: 20,
+	}
+	c := &chaos{
+		world: newWorld(t, []int{1, 2, 3, 3, 3, 5, 5}[rng.IntN(7)], limits), rng: rng, seed: seed,
+		leaders: map[Term]MemberID{}, lastOf: map[*Raft]Index{},
+		voted: make([]HardState, 5), registered: map[ReadID]Index{},
+	}
+	// Swarm: each run has its own mix of what goes wrong.
+	for i := range c.weights {
+		c.weights[i] = usual[i] + rng.IntN(3)*rng.IntN(1+trouble[i])
+	}
+	for range steps {
+		c.step()
+		c.check()
+	}
+	zz(c)
+	c.converge()
+}
+
+const (
+	actPass = iota
+	actDeliver
+	actReorder
+	actLose
+	actRepeat
+	actPersist
+	actPropose
+	actRead
+	actServe
+	actApply
+	actCrash
+	actRestart
+	actCut
+	actHeal
+	actTransfer
+	actBroken
+	actConnected
+	actCount
+)
+
+// How often things happen: what is usual, and how much more of it a run may have.
+var (
+	usual = [actCount]int{
+		actPass: 60, actDeliver: 400, actPersist: 150, actPropose: 50, actServe: 60, actApply: 60, actRestart: 10, actHeal: 4,
+	}
+	trouble = [actCount]int{
+		actPass: 60, actReorder: 60, actLose: 30, actRepeat: 40, actPropose: 100, actRead: 40, actCrash: 5, actCut: 8, actHeal: 4,
+		actTransfer: 4, actBroken: 8, actConnected: 8,
+	}
+)
+
+// chaos is a world in which everything goes wrong, with the memory of its observers.
+type chaos struct {
+	*world
+	rng     *rand.Rand
+	seed    uint64
+	weights [actCount]int
+	steps   int
+
+	leaders    map[Term]MemberID
+	lastOf     map[*Raft]Index // where a leader's log ended when it was looked at last
+	voted      []HardState     // what the disks remembered at their best
+	committed  []Entry         // all that was ever committed, by index-1
+	registered map[ReadID]Index
+	lastRead   ReadID
+	commands   int
+}
+
+func (c *chaos) fail(format string, args ...any) {
+	c.t.Helper()
+	c.t.Fatalf("seed %d, step %d: %s", c.seed, c.steps, fmt.Sprintf(format, args...))
+}
+
+func (c *chaos) any() *member { return c.members[c.rng.IntN(len(c.members))] }
+
+func (c *chaos) step() {
+	c.steps++
+	total := 0
+	for _, weight := range c.weights {
+		total += weight
+	}
+	pick := c.rng.IntN(total)
+	action := 0
+	for pick >= c.weights[action] {
+		pick -= c.weights[action]
+		action++
+	}
+	c.act(action, c.any())
+	for _, m := range c.members {
+		if m.raft != nil && c.rng.IntN(3) > 0 {
+			c.output(m)
+		}
+	}
+}
+
+func (c *chaos) act(action int, m *member) {
+	up := m.raft != nil
+	switch {
+	case action == actPass:
+		c.now = c.now.Add(time.Duration(c.rng.IntN(8)) * time.Millisecond)
+		if up && c.rng.IntN(4) == 0 {
+			c.now = max(c.now, m.raft.Deadline())
+		}
+		for _, m := range c.members {
+			if m.raft != nil && m.raft.Deadline() <= c.now {
+				m.raft.Tick(c.now)
+			}
+		}
+	case action == actRestart && !up:
+		c.start(m)
+	case action == actHeal:
+		c.heal()
+	case action == actCut:
+		c.cut[[2]MemberID{m.id, c.any().id}] = true
+	case len(c.network) > 0 && (action == actDeliver || action == actReorder || action == actLose || action == actRepeat):
+		c.traffic(action)
+	case up:
+		c.actMember(action, m)
+	}
+}
+
+func (c *chaos) traffic(action int) {
+	i := c.rng.IntN(len(c.network))
+	switch action {
+	case actDeliver: // some in order
+		for range 1 + c.rng.IntN(4) {
+			if len(c.network) > 0 {
+				c.deliver(0)
+			}
+		}
+	case actReorder:
+		c.deliver(i)
+	case actLose:
+		c.network = append(c.network[:i:i], c.network[i+1:]...)
+	case actRepeat:
+		c.hand(c.network[i])
+	}
+}
+
+func (c *chaos) actMember(action int, m *member) {
+	switch action {
+	case actPersist:
+		if n := len(m.pending); n > 0 {
+			c.persist(m, 1+c.rng.IntN(n))
+		}
+	case actPropose:
+		for _, leader := range c.members {
+			if leader.raft != nil && leader.raft.role == Leader && c.rng.IntN(4) > 0 {
+				m = leader
+			}
+		}
+		var commands []string
+		for range 1 + c.rng.IntN(3) {
+			c.commands++
+			commands = append(commands, fmt.Sprintf("%d%s", c.commands, "xxxxxxxxxxxxxxxxxxxxxxxx"[:c.rng.IntN(24)]))
+		}
+		m.raft.Propose(c.now, commandEntries(commands...))
+	case actRead:
+		c.lastRead++
+		c.registered[c.lastRead] = Index(len(c.committed))
+		m.raft.Read(c.now, c.lastRead)
+	case actServe:
+		c.serve(m)
+	case actApply:
+		if n := len(m.applied); n > 0 {
+			m.raft.Applied(c.now, m.applied[n-1-c.rng.IntN(min(n, 3))].Index())
+		}
+	case actCrash:
+		c.crash(m, c.rng.IntN(len(m.pending)+1))
+	case actTransfer:
+		m.raft.Transfer(c.now, c.any().id)
+	case actBroken:
+		m.raft.PeerBroken(c.now, c.any().id, c.rng.IntN(2) == 0)
+	case actConnected:
+		m.raft.PeerConnected(c.now, c.any().id)
+	}
+}
+
+// output is the world's, but looks at what leaves before it does, and lets the state machine take its time.
+func (c *chaos) output(m *member) {
+	if !m.raft.HasOutput() {
+		return
+	}
+	c.noteCommit(m)
+	o := m.raft.Output()
+	for _, e := range o.Messages {
+		c.checkHeldBack(m, e.Message)
+		c.send(e)
+	}
+	if o.Write != nil {
+		m.pending = append(m.pending, o.Write)
+	}
+	for _, e := range o.Committed {
+		if int(e.Index()) != len(m.applied)+1 {
+			c.fail("member %d is handed index %d after %d", m.id, e.Index(), len(m.applied))
+		}
+		if int(e.Index()) > len(c.committed) {
+			c.fail("member %d is handed index %d, the last one that anybody has committed is %d", m.id, e.Index(), len(c.committed))
+		}
+		if !bytes.Equal(e, c.committed[e.Index()-1]) {
+			c.fail("state machine safety: member %d is handed %v at index %d, which was %v", m.id, e.Position(), e.Index(), c.committed[e.Index()-1].Position())
+		}
+		m.applied = append(m.applied, e)
+	}
+	m.fetches = append(m.fetches, o.Fetches...)
+	for _, read := range o.Reads {
+		c.checkRead(m, read)
+	}
+}
+
+func (c *chaos) checkHeldBack(m *member, message Message) {
+	hard := m.disk.hard
+	if message.SenderTerm() > hard.Term {
+		c.fail("held back: member %d says it is in term %d, its disk has %d", m.id, message.SenderTerm(), hard.Term)
+	}
+	if v, ok := message.(*VoteResponse); ok && v.Granted && v.Term == hard.Term && hard.Vote == 0 {
+		c.fail("held back: member %d grants its vote in term %d, its disk has none", m.id, v.Term)
+	}
+	if a, ok := message.(*AppendResponse); ok && int(a.Match) > len(m.disk.entries) {
+		c.fail("held back: member %d acknowledges %d, its disk has %d entries", m.id, a.Match, len(m.disk.entries))
+	}
+}
+
+func (c *chaos) checkRead(m *member, read ReadResult) {
+	floor, ok := c.registered[read.ID]
+	if !ok {
+		c.fail("member %d answers read %d twice", m.id, read.ID)
+	}
+	delete(c.registered, read.ID)
+	if read.Err == nil && read.Index < floor {
+		c.fail("reads: member %d would serve read %d at index %d, %d was committed when it was registered", m.id, read.ID, read.Index, floor)
+	}
+	if read.Err != nil && !errors.Is(read.Err, ErrNoLeader) && !errors.Is(read.Err, ErrOverloaded) {
+		c.fail("read %d: %v", read.ID, read.Err)
+	}
+}
+
+// noteCommit remembers what is committed for the first time, and that it is on a majority of the disks.
+func (c *chaos) noteCommit(m *member) {
+	for index := Index(len(c.committed)) + 1; index <= m.raft.commit; index++ {
+		copies := 0
+		term, _ := m.raft.log.term(index)
+		var entry Entry
+		for _, other := range c.members {
+			if int(index) <= len(other.disk.entries) && other.disk.entries[index-1].Term() == term {
+				entry = other.disk.entries[index-1]
+				copies++
+			}
+		}
+		if copies < majority(len(c.members)) {
+			c.fail("durability: member %d commits %d/t%d, which is on %d disks", m.id, index, term, copies)
+		}
+		c.committed = append(c.committed, entry)
+	}
+}
+
+func (c *chaos) check() {
+	highest := Term(0)
+	var up []*Raft
+	for i, m := range c.members {
+		hard := m.disk.hard
+		if best := c.voted[i]; hard.Term < best.Term || hard.Term == best.Term && best.Vote != 0 && hard.Vote != best.Vote {
+			c.fail("member %d forgets: %+v after %+v", m.id, hard, best)
+		}
+		c.voted[i] = hard
+		if m.raft == nil {
+			continue
+		}
+		up = append(up, m.raft)
+		c.noteCommit(m)
+		if err := m.raft.CheckInvariants(); err != nil {
+			c.fail("%v", err)
+		}
+		if err := m.raft.CheckEntries(); err != nil {
+			c.fail("%v", err)
+		}
+		highest = max(highest, m.raft.hard.Term)
+	}
+	if err := CheckElectionSafety(up); err != nil {
+		c.fail("%v", err)
+	}
+	for i, a := range up {
+		c.checkLeader(a, highest)
+		for _, b := range up[:i] {
+			if err := CheckLogMatching(a, b); err != nil {
+				c.fail("%v", err)
+			}
+		}
+	}
+}
+
+func (c *chaos) checkLeader(r *Raft, highest Term) {
+	if r.role != Leader {
+		delete(c.lastOf, r)
+		return
+	}
+	id := r.config.Self
+	if other, ok := c.leaders[r.hard.Term]; ok && other != id {
+		c.fail("election safety: %d and %d have led in term %d", other, id, r.hard.Term)
+	}
+	c.leaders[r.hard.Term] = id
+	if r.log.last < c.lastOf[r] {
+		c.fail("leader append-only: the log of %d shrinks from %d to %d", id, c.lastOf[r], r.log.last)
+	}
+	c.lastOf[r] = r.log.last
+	if r.hard.Term < highest {
+		return
+	}
+	for _, e := range c.committed {
+		if !r.log.holds(e.Position()) {
+			c.fail("leader completeness: %d leads in term %d without %v", id, r.hard.Term, e.Position())
+		}
+	}
+}
+
+// converge heals everything, and demands what must then come: one leader, all logs equal, no read unanswered.
+func (c *chaos) converge() {
+	c.heal()
+	lost := map[ReadID]bool{}
+	for _, m := range c.members {
+		if m.raft == nil {
+			c.start(m)
+		}
+		for _, other := range c.members {
+			m.raft.PeerConnected(c.now, other.id)
+		}
+	}
+	if !c.await(func() bool { return c.leader() != nil }) {
+		c.fail("liveness: no leader")
+	}
+	var last Index
+	c.await(func() bool {
+		leader := c.leader()
+		if leader == nil {
+			return false
+		}
+		p, err := leader.raft.Propose(c.now, commandEntries("last"))
+		last = p.First
+		return err == nil && c.await(func() bool {
+			for _, m := range c.members {
+				if Index(len(m.applied)) < last {
+					return false
+				}
+			}
+			return true
+		})
+	})
+	for _, m := range c.members {
+		if Index(len(m.applied)) < last || last == 0 {
+			c.fail("liveness: member %d has applied %d of %d: %+v", m.id, len(m.applied), last, m.raft.Status())
+		}
+		if since, ok := m.raft.reads.oldestRead(); ok && m.raft.now > since.Add(2*testElection) {
+			c.fail("liveness: reads since %d are not answered at %d (lost %v)", since, m.raft.now, lost)
+		}
+		for _, e := range m.applied {
+			if err := e.Check(); err != nil {
+				c.fail("an entry was changed: %v", err)
+			}
+		}
+	}
+}
+
+func (c *chaos) leader() *member {
+	for _, m := range c.members {
+		if m.raft.role == Leader && m.raft.ownTermCommitted() {
+			return m
+		}
+	}
+	return nil
+}
+
+// await lets everything run well, for at most 40 election timeouts, until done.
+func (c *chaos) await(done func() bool) bool {
+	for end := c.now.Add(40 * testElection); c.now < end; c.now = c.now.Add(time.Millisecond) {
+		for busy := true; busy; {
+			busy = c.quiet()
+			c.check()
+		}
+		if done() {
+			return true
+		}
+		for _, m := range c.members {
+			if m.raft.Deadline() <= c.now {
+				m.raft.Tick(c.now)
+			}
+		}
+	}
+	return false
+}
+
+// quiet does all that is to be done once, and reports whether there was anything.
+func (c *chaos) quiet() bool {
+	busy := len(c.network) > 0
+	for n := len(c.network); n > 0; n-- {
+		c.deliver(0)
+	}
+	for _, m := range c.members {
+		busy = busy || m.raft.HasOutput() || len(m.pending) > 0 || len(m.fetches) > 0
+		c.output(m)
+		c.persist(m, len(m.pending))
+		c.serve(m)
+		if n := len(m.applied); n > 0 {
+			m.raft.Applied(c.now, Index(n))
+		}
+	}
+	return busy
+}

@@ -1,0 +1,228 @@
+package raft
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// TestScripts runs the scenarios in testdata: each command with the conversation that it must lead to. They are
+// meant to be read. `go test ./raft -run TestScripts -rewrite` writes down what the code does now; read the difference.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			var trace strings.Builder
+			if s.world != nil {
+				s.world.t, s.world.trace = t, &trace
+			}
+			run, ok := scriptCommands[d.Cmd]
+			if !ok {
+				return fmt.Sprintf("there is no command %q", d.Cmd)
+			}
+			run(s, t, d)
+			for _, m := range s.world.members {
+				if m.raft == nil {
+					continue
+				}
+				for _, check := range []func() error{m.raft.CheckInvariants, m.raft.CheckEntries} {
+					if err := check(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if trace.Len() == 0 {
+				return "(nothing)"
+			}
+			return trace.String()
+		})
+	})
+}
+
+type script struct{ world *world }
+
+// The commands. Members are named by their numbers.
+//
+//	cluster 3                    three members that have just been started
+//	timeout 1                    member 1 waits until its next deadline; the others' time stands still
+//	pass 25ms                    time passes for all
+//	settle                       all messages arrive, all disks write, until everything is quiet
+//	step                         each member gives its output once; nothing arrives yet
+//	arrive 1 2 [lose]            the messages from 1 to 2 arrive (or are lost)
+//	propose 1 a b                member 1 is given two commands
+//	slow 1 / persist 1 [n]       member 1's writes wait; its first n writes are done now
+//	isolate 1 / heal             member 1 is cut off; all cuts are mended
+//	crash 1 / restart 1          what member 1's disk has not done is lost
+//	read 1 7                     a read with id 7 at member 1
+//	transfer 1 2                 member 1 hands its office to member 2
+//	broken 2 1 [refused]         member 2 notices that its connection to 1 broke
+//	connected 2 1
+//	logs                         the terms of every log, with commit and stable index
+//	progress 1                   a leader's view of the others
+var scriptCommands map[string]func(*script, *testing.T, *datadriven.TestData)
+
+func init() {
+	scriptCommands = map[string]func(*script, *testing.T, *datadriven.TestData){
+		"cluster":   (*script).cluster,
+		"timeout":   func(s *script, t *testing.T, d *datadriven.TestData) { s.world.timeout(s.member(t, d, 0)) },
+		"pass":      (*script).pass,
+		"settle":    func(s *script, _ *testing.T, _ *datadriven.TestData) { s.world.settle() },
+		"step":      (*script).step,
+		"arrive":    (*script).arrive,
+		"propose":   (*script).propose,
+		"slow":      func(s *script, t *testing.T, d *datadriven.TestData) { s.member(t, d, 0).slow = true },
+		"persist":   (*script).persist,
+		"isolate":   func(s *script, t *testing.T, d *datadriven.TestData) { s.world.isolate(s.member(t, d, 0).id) },
+		"heal":      func(s *script, _ *testing.T, _ *datadriven.TestData) { s.world.heal() },
+		"crash":     func(s *script, t *testing.T, d *datadriven.TestData) { s.world.crash(s.member(t, d, 0), 0) },
+		"restart":   func(s *script, t *testing.T, d *datadriven.TestData) { s.world.start(s.member(t, d, 0)) },
+		"read":      (*script).read,
+		"transfer":  (*script).transfer,
+		"broken":    (*script).broken,
+		"connected": (*script).connected,
+		"logs":      (*script).logs,
+		"progress":  (*script).progress,
+	}
+}
+
+func number(t *testing.T, d *datadriven.TestData, i int) int {
+	t.Helper()
+	var n int
+	if i >= len(d.CmdArgs) {
+		d.Fatalf(t, "argument %d is missing", i+1)
+	}
+	if _, err := fmt.Sscan(d.CmdArgs[i].Key, &n); err != nil {
+		d.Fatalf(t, "argument %d: %v", i+1, err)
+	}
+	return n
+}
+
+func flag(d *datadriven.TestData, name string) bool {
+	for _, a := range d.CmdArgs {
+		if a.Key == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *script) member(t *testing.T, d *datadriven.TestData, i int) *member {
+	return s.world.member(MemberID(number(t, d, i)))
+}
+
+func (s *script) cluster(t *testing.T, d *datadriven.TestData) {
+	var limits Limits
+	for _, a := range d.CmdArgs[1:] {
+		switch a.Key {
+		case "message-bytes":
+			a.Scan(t, 0, &limits.MessageBytes)
+		case "inflight-messages":
+			a.Scan(t, 0, &limits.InflightMessages)
+		case "cache-bytes":
+			a.Scan(t, 0, &limits.CacheBytes)
+		default:
+			d.Fatalf(t, "unknown limit %s", a.Key)
+		}
+	}
+	s.world = newWorld(t, number(t, d, 0), limits)
+}
+
+func (s *script) pass(t *testing.T, d *datadriven.TestData) {
+	length, err := time.ParseDuration(d.CmdArgs[0].Key)
+	if err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	s.world.pass(length)
+}
+
+func (s *script) step(*testing.T, *datadriven.TestData) {
+	for _, m := range s.world.members {
+		s.world.output(m)
+		if !m.slow {
+			s.world.persist(m, len(m.pending))
+		}
+	}
+}
+
+func (s *script) arrive(t *testing.T, d *datadriven.TestData) {
+	from, to := s.member(t, d, 0).id, s.member(t, d, 1).id
+	var taken, left []parcel
+	for _, p := range s.world.network {
+		if p.From == from && p.To == to {
+			taken = append(taken, p)
+		} else {
+			left = append(left, p)
+		}
+	}
+	s.world.network = left
+	for _, p := range taken {
+		if flag(d, "lose") {
+			s.world.say("%d -> %d lost: %s", p.From, p.To, describe(p.Message))
+			continue
+		}
+		s.world.hand(p)
+	}
+	s.world.output(s.world.member(to))
+}
+
+func (s *script) propose(t *testing.T, d *datadriven.TestData) {
+	var commands []string
+	for _, a := range d.CmdArgs[1:] {
+		commands = append(commands, a.Key)
+	}
+	m := s.member(t, d, 0)
+	p, err := m.raft.Propose(s.world.now, commandEntries(commands...))
+	switch {
+	case err != nil:
+		s.world.say("%d refuses: %v", m.id, err)
+	default:
+		s.world.say("%d appends them from index %d on, in term %d", m.id, p.First, p.Term)
+	}
+}
+
+func (s *script) persist(t *testing.T, d *datadriven.TestData) {
+	m := s.member(t, d, 0)
+	count := len(m.pending)
+	if len(d.CmdArgs) > 1 {
+		count = number(t, d, 1)
+	}
+	s.world.persist(m, count)
+	s.world.output(m)
+}
+
+func (s *script) read(t *testing.T, d *datadriven.TestData) {
+	s.member(t, d, 0).raft.Read(s.world.now, ReadID(number(t, d, 1)))
+}
+
+func (s *script) transfer(t *testing.T, d *datadriven.TestData) {
+	if err := s.member(t, d, 0).raft.Transfer(s.world.now, s.member(t, d, 1).id); err != nil {
+		s.world.say("%v", err)
+	}
+}
+
+func (s *script) broken(t *testing.T, d *datadriven.TestData) {
+	s.member(t, d, 0).raft.PeerBroken(s.world.now, s.member(t, d, 1).id, flag(d, "refused"))
+}
+
+func (s *script) connected(t *testing.T, d *datadriven.TestData) {
+	s.member(t, d, 0).raft.PeerConnected(s.world.now, s.member(t, d, 1).id)
+}
+
+func (s *script) logs(*testing.T, *datadriven.TestData) {
+	for _, m := range s.world.members {
+		if m.raft == nil {
+			s.world.say("%d is down", m.id)
+			continue
+		}
+		s.world.say("%d: terms %s; commit %d, durable %d", m.id, logOf(m), m.raft.commit, m.raft.log.stable)
+	}
+}
+
+func (s *script) progress(t *testing.T, d *datadriven.TestData) {
+	for _, p := range s.member(t, d, 0).raft.Status().Peers {
+		s.world.say("%d: %v, match %d, next %d, %d under way", p.ID, p.State, p.Match, p.Next, p.InflightMessages)
+	}
+}

@@ -1,0 +1,400 @@
+package raft
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A world of members on virtual time, with a network and disks that do what the test says. It is what the
+// golden scripts, the tests of edge cases and the random cluster are written on.
+
+const (
+	testElection  = 100 * time.Millisecond
+	testHeartbeat = 10 * time.Millisecond
+)
+
+type world struct {
+	t       testing.TB
+	now     Instant
+	members []*member
+	network []parcel // sent and not delivered, in order of sending
+	cut     map[[2]MemberID]bool
+	limits  Limits
+	trace   *strings.Builder // what happens, for golden scripts; nil for no trace
+}
+
+// parcel is a message under way, with what its entries were when it was sent: nobody may change them.
+type parcel struct {
+	Envelope
+	sealed []Position
+}
+
+// member is one replica with its disk and its state machine.
+type member struct {
+	id      MemberID
+	raft    *Raft // nil while it is down
+	config  Config
+	slow    bool // writes wait for persist
+	disk    diskImage
+	pending []*Write // on their way to the disk
+	applied []Entry  // the state machine, which is lost in a crash
+	reads   []ReadResult
+	fetches []Fetch
+	// releases counts lives; seed feeds Config.Random.
+	seed uint64
+}
+
+// diskImage is what a crash leaves.
+type diskImage struct {
+	hard    HardState
+	commit  Index
+	entries []Entry // from index 1 on
+}
+
+func (d *diskImage) write(w *Write) {
+	d.hard, d.commit = w.HardState, max(d.commit, w.Commit)
+	if len(w.Entries) > 0 {
+		d.entries = append(d.entries[:w.Entries[0].Index()-1:w.Entries[0].Index()-1], w.Entries...)
+	}
+}
+
+func (d *diskImage) restored() Restored {
+	s := Restored{HardState: d.hard, Commit: d.commit, Last: Index(len(d.entries))}
+	for _, e := range d.entries {
+		s.Runs = termRuns(s.Runs).append(e.Index(), e.Term())
+	}
+	return s
+}
+
+func newWorld(t testing.TB, count int, limits Limits) *world {
+	w := &world{t: t, cut: map[[2]MemberID]bool{}, limits: limits}
+	var members []Member
+	for id := 1; id <= count; id++ {
+		members = append(members, Member{ID: MemberID(id), Life: 1})
+	}
+	for _, m := range members {
+		w.members = append(w.members, &member{id: m.ID, seed: uint64(m.ID) * 977, config: Config{
+			Group: 1, Self: m.ID, Members: members,
+			ElectionTimeout: testElection, HeartbeatInterval: testHeartbeat, Limits: limits,
+		}})
+	}
+	for _, m := range w.members {
+		w.start(m)
+	}
+	return w
+}
+
+func (w *world) member(id MemberID) *member { return w.members[id-1] }
+
+// start gives a member a (new) life from what its disk holds.
+func (w *world) start(m *member) {
+	m.config.Random = func() uint64 {
+		m.seed = m.seed*6364136223846793005 + 1442695040888963407
+		return m.seed >> 20
+	}
+	r, err := New(m.config, m.disk.restored(), w.now)
+	if err != nil {
+		w.t.Fatalf("start of %d: %v", m.id, err)
+	}
+	m.raft = r
+}
+
+// crash ends a life. Of the writes under way the first survive make it to the disk.
+func (w *world) crash(m *member, survive int) {
+	for _, write := range m.pending[:survive] {
+		m.disk.write(write)
+	}
+	m.raft, m.pending, m.applied, m.reads, m.fetches = nil, nil, nil, nil, nil
+}
+
+func (w *world) say(format string, args ...any) {
+	if w.trace != nil {
+		fmt.Fprintf(w.trace, format+"\n", args...)
+	}
+}
+
+// output carries out what a member wants, up to what the network and the disk do with it.
+func (w *world) output(m *member) {
+	if m.raft == nil || !m.raft.HasOutput() {
+		return
+	}
+	o := m.raft.Output()
+	for _, e := range o.Messages {
+		w.send(e)
+	}
+	if o.Write != nil {
+		m.pending = append(m.pending, o.Write)
+		w.say("%d writes %s", m.id, describeWrite(o.Write))
+	}
+	if n := len(o.Committed); n > 0 {
+		w.say("%d applies %s", m.id, describeEntries(o.Committed))
+		m.applied = append(m.applied, o.Committed...)
+		m.raft.Applied(w.now, o.Committed[n-1].Index())
+	}
+	m.fetches = append(m.fetches, o.Fetches...)
+	for _, read := range o.Reads {
+		if read.Err != nil {
+			w.say("%d: read %d fails: %v", m.id, read.ID, read.Err)
+		} else {
+			w.say("%d: read %d may be served at index %d", m.id, read.ID, read.Index)
+		}
+		m.reads = append(m.reads, read)
+	}
+	if l := o.Leadership; l != nil {
+		w.say("%d is %v of term %d, leader %d", m.id, l.Role, l.Term, l.Leader)
+	}
+}
+
+func (w *world) send(e Envelope) {
+	p := parcel{Envelope: e}
+	if a, ok := e.Message.(*AppendEntries); ok {
+		for _, entry := range a.Entries {
+			p.sealed = append(p.sealed, entry.Position())
+		}
+	}
+	w.say("%d -> %d %s", e.From, e.To, describe(e.Message))
+	w.network = append(w.network, p)
+}
+
+// deliver hands the i-th message of the network over, or loses it where the way is cut.
+func (w *world) deliver(i int) {
+	p := w.network[i]
+	w.network = append(w.network[:i:i], w.network[i+1:]...)
+	w.hand(p)
+}
+
+func (w *world) hand(p parcel) {
+	if a, ok := p.Message.(*AppendEntries); ok {
+		for i, entry := range a.Entries {
+			if entry.Position() != p.sealed[i] {
+				w.t.Fatalf("a message changed after it was sent: entry %v was %v", entry.Position(), p.sealed[i])
+			}
+		}
+	}
+	to := w.member(p.To)
+	if w.cut[[2]MemberID{p.From, p.To}] || to.raft == nil {
+		w.say("%d -> %d lost: %s", p.From, p.To, describe(p.Message))
+		return
+	}
+	to.raft.Receive(w.now, p.Envelope)
+}
+
+// persist completes the first count writes of a member.
+func (w *world) persist(m *member, count int) {
+	count = min(count, len(m.pending))
+	if count == 0 || m.raft == nil {
+		return
+	}
+	for _, write := range m.pending[:count] {
+		m.disk.write(write)
+	}
+	seq := m.pending[count-1].Seq
+	m.pending = append([]*Write(nil), m.pending[count:]...)
+	m.raft.Persisted(w.now, seq)
+}
+
+// serve answers the first of a member's fetches from its disk.
+func (w *world) serve(m *member) {
+	if len(m.fetches) == 0 || m.raft == nil {
+		return
+	}
+	f := m.fetches[0]
+	m.fetches = append([]Fetch(nil), m.fetches[1:]...)
+	var entries []Entry
+	bytes := 0
+	for i := f.Low; i < f.High && int(i) <= len(m.disk.entries); i++ {
+		e := m.disk.entries[i-1]
+		if bytes += len(e); len(entries) > 0 && bytes > f.MaxBytes {
+			break
+		}
+		entries = append(entries, e)
+	}
+	w.say("%d reads %s for %d from its log", m.id, describeEntries(entries), f.For)
+	m.raft.Fetched(w.now, f, entries)
+}
+
+// settle lets everything happen that needs no time to pass, in a fixed order.
+func (w *world) settle() {
+	for round := 0; ; round++ {
+		if round > 10000 {
+			w.t.Fatal("the members do not come to rest")
+		}
+		busy := false
+		for _, m := range w.members {
+			for m.raft != nil && m.raft.HasOutput() {
+				w.output(m)
+				busy = true
+			}
+			if !m.slow && len(m.pending) > 0 {
+				w.persist(m, len(m.pending))
+				busy = true
+			}
+			for m.raft != nil && len(m.fetches) > 0 {
+				w.serve(m)
+				busy = true
+			}
+		}
+		for n := len(w.network); n > 0; n-- {
+			w.deliver(0)
+			busy = true
+		}
+		if !busy {
+			return
+		}
+	}
+}
+
+// pass lets time pass, ticking whoever is due, and settles after each tick.
+func (w *world) pass(d time.Duration) {
+	end := w.now.Add(d)
+	for {
+		next := end
+		for _, m := range w.members {
+			if m.raft != nil {
+				next = min(next, max(m.raft.Deadline(), w.now))
+			}
+		}
+		w.now = next
+		for _, m := range w.members {
+			if m.raft != nil && m.raft.Deadline() <= w.now {
+				m.raft.Tick(w.now)
+			}
+		}
+		w.settle()
+		if w.now >= end {
+			return
+		}
+	}
+}
+
+// timeout lets a member's election timeout (or whatever it waits for) pass, for this member alone.
+func (w *world) timeout(m *member) {
+	w.now = max(w.now, m.raft.Deadline())
+	m.raft.Tick(w.now)
+}
+
+// elect makes a member the leader.
+func (w *world) elect(id MemberID) *member {
+	w.t.Helper()
+	m := w.member(id)
+	for range 3 {
+		if w.timeout(m); true {
+			w.settle()
+		}
+		if m.raft.role == Leader {
+			return m
+		}
+	}
+	w.t.Fatalf("member %d does not become the leader: %+v", id, m.raft.Status())
+	return nil
+}
+
+// propose gives a member proposals, which it must accept.
+func (w *world) propose(m *member, commands ...string) Proposed {
+	w.t.Helper()
+	p, err := m.raft.Propose(w.now, commandEntries(commands...))
+	if err != nil {
+		w.t.Fatalf("proposal at %d: %v", m.id, err)
+	}
+	return p
+}
+
+func commandEntries(commands ...string) []Entry {
+	var entries []Entry
+	for _, c := range commands {
+		entries = append(entries, SealedEntry(EntryNormal, []byte(c)))
+	}
+	return entries
+}
+
+// isolate cuts a member off, both ways.
+func (w *world) isolate(id MemberID) {
+	for _, m := range w.members {
+		if m.id != id {
+			w.cut[[2]MemberID{id, m.id}], w.cut[[2]MemberID{m.id, id}] = true, true
+		}
+	}
+}
+
+func (w *world) heal() { clear(w.cut) }
+
+// take removes and returns the messages under way from one member to another that are of the same type as like.
+func (w *world) take(from, to MemberID, like Message) []parcel {
+	var taken, left []parcel
+	for _, p := range w.network {
+		if p.From == from && p.To == to && p.Message.kind() == like.kind() {
+			taken = append(taken, p)
+		} else {
+			left = append(left, p)
+		}
+	}
+	w.network = left
+	return taken
+}
+
+// logOf shows a member's log as term/index pairs would read: the commands, or the terms of no-ops.
+func logOf(m *member) string {
+	var terms []string
+	for i := m.raft.log.before.Index + 1; i <= m.raft.log.last; i++ {
+		term, _ := m.raft.log.term(i)
+		terms = append(terms, fmt.Sprint(term))
+	}
+	return strings.Join(terms, " ")
+}
+
+func describe(m Message) string {
+	switch m := m.(type) {
+	case *PreVoteRequest:
+		return fmt.Sprintf("PreVoteRequest: term %d, would you vote for me in term %d, my log ends at %s", m.Term, m.NextTerm, at(m.Last))
+	case *PreVoteResponse:
+		return fmt.Sprintf("PreVoteResponse: term %d, %s in term %d", m.Term, yesNo(m.Granted, "would", "would not"), m.NextTerm)
+	case *RequestVote:
+		return fmt.Sprintf("RequestVote: term %d, my log ends at %s%s", m.Term, at(m.Last), yesNo(m.Transfer, ", leader wants it", ""))
+	case *VoteResponse:
+		return fmt.Sprintf("VoteResponse: term %d, %s", m.Term, yesNo(m.Granted, "granted", "refused"))
+	case *AppendEntries:
+		return fmt.Sprintf("AppendEntries: term %d, after %s %s, commit %d, round %d", m.Term, at(m.Prev), describeEntries(m.Entries), m.Commit, m.Round)
+	case *AppendResponse:
+		if m.Rejected {
+			return fmt.Sprintf("AppendResponse: term %d, nothing at %d, look at %s, match %d, round %d", m.Term, m.Prev, at(m.Conflict), m.Match, m.Round)
+		}
+		return fmt.Sprintf("AppendResponse: term %d, match %d, round %d", m.Term, m.Match, m.Round)
+	case *TimeoutNow:
+		return fmt.Sprintf("TimeoutNow: term %d", m.Term)
+	case *ReadIndexRequest:
+		return fmt.Sprintf("ReadIndexRequest: term %d", m.Term)
+	case *ReadIndexResponse:
+		return fmt.Sprintf("ReadIndexResponse: term %d, index %d", m.Term, m.Index)
+	}
+	return fmt.Sprintf("%T", m)
+}
+
+func at(p Position) string { return fmt.Sprintf("%d/t%d", p.Index, p.Term) }
+
+func yesNo(b bool, yes, no string) string {
+	if b {
+		return yes
+	}
+	return no
+}
+
+func describeEntries(entries []Entry) string {
+	if len(entries) == 0 {
+		return "nothing"
+	}
+	var parts []string
+	for _, e := range entries {
+		what := string(e.Payload())
+		if e.Kind() == EntryNoop {
+			what = "noop"
+		}
+		parts = append(parts, fmt.Sprintf("%s %s", at(e.Position()), what))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+func describeWrite(w *Write) string {
+	return fmt.Sprintf("#%d: term %d, vote %d, %s", w.Seq, w.HardState.Term, w.HardState.Vote, describeEntries(w.Entries))
+}
