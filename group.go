@@ -1,0 +1,208 @@
+package balsa
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
+)
+
+// Leadership is this member's role, its term, and who leads as far as it knows (0: nobody).
+type Leadership = raft.Leadership
+
+// Group is this host's member of one replicated state machine. All methods may be called concurrently; those that
+// wait must not be called from callbacks or from the state machine.
+type Group struct {
+	id      GroupID
+	host    *Host
+	limits  GroupLimits
+	replica *replica
+	applier *applier
+	flusher *flusher
+
+	onLeadership func(Leadership)
+
+	pending, pendingBytes atomic.Int64 // proposals that were made here and not answered
+	forwardedBytes        atomic.Int64 // proposals that others forwarded to this member, not answered
+	reading               atomic.Int64 // read barriers that wait
+	applied, committed    atomic.Uint64
+	appliedCommands       atomic.Uint64
+	failed                atomic.Uint64
+	leaderChanges         atomic.Uint64
+	leadership            atomic.Pointer[Leadership]
+	fenced                atomic.Pointer[fencedError]
+	recovered             atomic.Bool
+	ready                 chan struct{}
+	stopped               atomic.Bool
+}
+
+// newGroup makes a group's parts and starts its actors. It does not take part in anything before replica.join.
+func (h *Host) newGroup(config GroupConfig) (*Group, error) {
+	restored, err := h.restore(config)
+	if err != nil {
+		return nil, err
+	}
+	now := h.scheduler.Now()
+	protocol, err := raft.New(raft.Config{
+		Group: config.ID, Self: h.config.Member, Members: config.Members,
+		ElectionTimeout: config.ElectionTimeout, HeartbeatInterval: config.HeartbeatInterval,
+		Random: h.config.Random, Limits: config.Limits.Protocol,
+	}, restored, raft.Instant(now))
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{id: config.ID, host: h, limits: config.Limits, onLeadership: config.OnLeadership, ready: make(chan struct{})}
+	g.leadership.Store(&Leadership{Term: restored.HardState.Term})
+	g.applied.Store(uint64(restored.Applied.Index))
+	g.replica = &replica{
+		loop: h.loop, group: g, config: config, raft: protocol, expiry: actor.Never,
+		leadership: Leadership{Term: restored.HardState.Term},
+		applied:    restored.Applied.Index, recoverTo: restored.Commit,
+		forwarded: forwards{first: h.config.Random()},
+	}
+	g.applier = &applier{group: g, loop: h.loop, replica: g.replica, machine: config.StateMachine, applied: restored.Applied}
+	g.replica.applier = g.applier
+	if machine, durable := config.StateMachine.(DurableStateMachine); durable {
+		g.flusher = &flusher{group: g, loop: h.loop, replica: g.replica, machine: machine}
+		g.applier.flusher = g.flusher
+		g.flusher.task = h.scheduler.Start(fmt.Sprintf("flusher of group %d", g.id), g.flusher.turn)
+		g.flusher.inbox.Bind(g.flusher.task)
+	}
+	g.applier.task = h.scheduler.Start(fmt.Sprintf("applier of group %d", g.id), g.applier.turn)
+	g.applier.inbox.Bind(g.applier.task)
+	h.config.Logger.Info("group started", slog.Uint64("group", uint64(g.id)), slog.Uint64("member", uint64(h.config.Member)),
+		slog.Uint64("term", uint64(restored.HardState.Term)), slog.Uint64("last", uint64(restored.Last)),
+		slog.Uint64("commit", uint64(restored.Commit)), slog.Uint64("applied", uint64(restored.Applied.Index)))
+	return g, nil
+}
+
+// join makes the replica take part. It runs in the loop.
+func (r *replica) join() {
+	l := r.loop
+	l.replicas[r.config.ID] = r
+	l.order = append(l.order, r)
+	for _, o := range l.outboxOrder {
+		if o.connected {
+			r.guard(func() { r.raft.PeerConnected(r.now(), o.peer) })
+		}
+	}
+	r.checkRecovered()
+	l.touch(r)
+}
+
+// ID returns the group's id.
+func (g *Group) ID() GroupID { return g.id }
+
+// Member returns this member's id.
+func (g *Group) Member() MemberID { return g.host.config.Member }
+
+// Leadership returns this member's role, its term, and who leads as far as it knows. It costs nothing.
+func (g *Group) Leadership() Leadership { return *g.leadership.Load() }
+
+// Applied returns how far this member's state machine is. It costs nothing.
+func (g *Group) Applied() Index { return Index(g.applied.Load()) }
+
+// Ready is closed once the state machine has reached the index that the log had recorded as committed when the host
+// started. Before that its state may be older than what was read from it before the restart: serve nothing from
+// it, not even reads that may be stale (E50). Read barriers wait by themselves.
+func (g *Group) Ready() <-chan struct{} { return g.ready }
+
+// Recovered reports whether Ready is closed.
+func (g *Group) Recovered() bool { return g.recovered.Load() }
+
+// Err returns why the group was fenced on this host; nil while it works. It wraps ErrFenced.
+func (g *Group) Err() error {
+	if err := g.fenced.Load(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// WaitApplied returns once this member's state machine has applied index.
+//
+//balsa:edge callers wait here, outside all actors
+func (g *Group) WaitApplied(ctx context.Context, index Index) error {
+	if g.Applied() >= index {
+		return nil
+	}
+	applied := make(chan error, 1)
+	r := g.replica
+	if !g.host.loop.control.Post(func() { r.waitApplied(index, func(_ Index, err error) { applied <- err }) }) {
+		return ErrClosed
+	}
+	select {
+	case err := <-applied:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *replica) waitApplied(index Index, done func(Index, error)) {
+	if r.stopped != nil {
+		done(0, r.stopped)
+		return
+	}
+	r.group.reading.Add(1)
+	r.batch().waits = append(r.batch().waits, appliedWait{index: index, read: done})
+	r.loop.touch(r)
+}
+
+func (g *Group) changeLeadership(was, now Leadership) {
+	g.leadership.Store(&now)
+	if now.Leader != 0 && now.Leader != was.Leader {
+		g.leaderChanges.Add(1)
+	}
+	g.host.config.Observer.LeadershipChanged(g.id, now)
+	if was.Leader != now.Leader {
+		g.host.config.Logger.Info("leader changed", slog.Uint64("group", uint64(g.id)),
+			slog.Uint64("leader", uint64(now.Leader)), slog.Uint64("term", uint64(now.Term)), slog.String("role", now.Role.String()))
+	}
+	if g.onLeadership != nil {
+		g.onLeadership(now)
+	}
+}
+
+// Close ends this host's part in the group; the host and its other groups go on. Calls that wait end with ErrClosed,
+// proposals that may have been appended with ErrOutcomeUnknown. A durable state machine is told to Flush. It must not be called
+// from a callback.
+func (g *Group) Close() error {
+	left := make(chan struct{})
+	r := g.replica
+	if g.host.loop.control.Post(func() { r.leave(); close(left) }) {
+		<-left
+	}
+	g.host.mu.Lock()
+	defer g.host.mu.Unlock()
+	return g.stop()
+}
+
+// leave takes the replica out of the loop. It runs in the loop.
+func (r *replica) leave() {
+	if r.stopped == nil {
+		r.stop(ErrClosed)
+	}
+	delete(r.loop.replicas, r.config.ID)
+	r.loop.order = slices.DeleteFunc(r.loop.order, func(other *replica) bool { return other == r })
+}
+
+// stop ends the group's own actors, once the loop has nothing to do with it any more. The host's lock is held.
+func (g *Group) stop() error {
+	if g.stopped.Swap(true) {
+		return nil
+	}
+	g.applier.task.Stop()
+	g.applier.abandon(ErrClosed)
+	if g.flusher == nil {
+		return nil
+	}
+	g.flusher.task.Stop()
+	if g.Err() != nil {
+		return nil
+	}
+	return g.flusher.flush()
+}

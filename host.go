@@ -1,0 +1,210 @@
+package balsa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/wal"
+)
+
+// Host owns a disk, a network and the actors that drive them: a loop, which has the protocol of all groups, a writer and a
+// reader of the log and one that prepares its files, and for each group an applier. All its methods may be called concurrently, but none that waits
+// from a callback, since callbacks run in the actors.
+type Host struct {
+	config    HostConfig
+	scheduler actor.Scheduler
+	log       *wal.Log
+	loop      *loop
+	writer    *logWriter
+	reader    *logReader
+	preparer  *logPreparer
+	onClose   []func() error // what Open opened
+
+	inboxBytes      atomic.Int64
+	dropped         atomic.Uint64
+	malformedFrames atomic.Uint64
+	failed          atomic.Pointer[diskError]
+
+	mu        sync.Mutex // guards what follows: starting and closing, never the path of a command
+	recovered map[GroupID]wal.GroupState
+	groups    []*Group
+	closed    bool
+}
+
+var (
+	errForged    = errors.New("it names another sender than its connection's")
+	errInboxFull = fmt.Errorf("%w: what arrived and was not yet looked at fills the inbox", ErrOverloaded)
+)
+
+// diskError is why the log's disk is out of use.
+type diskError struct{ err error }
+
+// OpenHost opens the log, recovers what it holds, and starts the host's actors. The host owns the transport from now on, also
+// where an error is returned.
+func OpenHost(config HostConfig) (*Host, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		if config.Transport != nil {
+			err = errors.Join(err, config.Transport.Close())
+		}
+		return nil, err
+	}
+	log, recovered, err := wal.Open(config.FS, config.Dir, wal.Options{
+		Identity:    wal.Identity{Cluster: config.Cluster, Member: config.Member, DataDir: config.DataDir},
+		SegmentSize: config.SegmentSize,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the log in %s: %w", config.Dir, err), config.Transport.Close())
+	}
+	h := &Host{config: config, scheduler: config.Scheduler, log: log, recovered: map[GroupID]wal.GroupState{}}
+	for _, g := range recovered.Groups {
+		h.recovered[g.Group] = g
+	}
+	h.loop = newLoop(h)
+	h.writer = &logWriter{host: h, idleAt: actor.Never}
+	h.reader = &logReader{host: h}
+	h.preparer = &logPreparer{host: h}
+	h.preparer.task = h.scheduler.Start("log preparer", h.preparer.turn)
+	h.preparer.inbox.Bind(h.preparer.task)
+	h.writer.task = h.scheduler.Start("log writer", h.writer.turn)
+	h.writer.inbox.Bind(h.writer.task)
+	h.reader.task = h.scheduler.Start("log reader", h.reader.turn)
+	h.reader.inbox.Bind(h.reader.task)
+	h.loop.bind(h.scheduler.Start("loop", h.loop.turn))
+	config.Transport.SetReceiver(h)
+	return h, nil
+}
+
+// StartGroup starts this host's member of a group. A group that was closed can be started again only by a new host.
+func (h *Host) StartGroup(config GroupConfig) (*Group, error) {
+	config, err := config.withDefaults(h.config.Member)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	if failed := h.failed.Load(); failed != nil {
+		return nil, failed.err
+	}
+	if slices.ContainsFunc(h.groups, func(g *Group) bool { return g.id == config.ID }) {
+		return nil, fmt.Errorf("group %d was started on this host already", config.ID)
+	}
+	g, err := h.newGroup(config)
+	if err != nil {
+		return nil, err
+	}
+	h.groups = append(h.groups, g)
+	r := g.replica
+	h.loop.control.Post(func() { r.join() })
+	return g, nil
+}
+
+// restore puts together where a group's protocol starts: what the log and the state machine hold.
+func (h *Host) restore(config GroupConfig) (raft.Restored, error) {
+	state := h.recovered[config.ID]
+	restored := state.Restored(Position{})
+	machine, durable := config.StateMachine.(DurableStateMachine)
+	if !durable {
+		if state.Before.Index > 0 {
+			return restored, fmt.Errorf("group %d: its log begins after index %d, and its state machine in memory holds nothing: "+
+				"the entries before are missing", config.ID, state.Before.Index)
+		}
+		return restored, nil
+	}
+	var err error
+	if restored.Applied, err = machine.Applied(); err != nil {
+		return restored, fmt.Errorf("group %d: asking the state machine how far it is: %w", config.ID, err)
+	}
+	return restored, nil
+}
+
+// diskFailed ends the use of the log, and with it of every group (E45).
+func (h *Host) diskFailed(err error) {
+	h.failed.Store(&diskError{err})
+	h.config.Logger.Error("the log's disk failed: this host takes part in nothing any more; replace the disk, then start it again",
+		slog.String("error", err.Error()))
+	l := h.loop
+	l.control.Post(func() {
+		for _, r := range l.order {
+			r.fence(err)
+		}
+	})
+}
+
+// Err returns why the host's disk is out of use; nil while it works. All groups are fenced then.
+func (h *Host) Err() error {
+	if failed := h.failed.Load(); failed != nil {
+		return failed.err
+	}
+	return nil
+}
+
+// LogStats returns what the log has done since it was opened.
+func (h *Host) LogStats() wal.Stats { return h.log.Stats() }
+
+// Dropped counts the packets of other hosts that were lost for want of room (HostConfig.InboxBytes), and Malformed the frames
+// that were none of ours.
+func (h *Host) Dropped() (dropped, malformed uint64) {
+	return h.dropped.Load(), h.malformedFrames.Load()
+}
+
+// malformed counts a frame that cannot be read, and says so each time that the count has doubled.
+func (h *Host) malformed(from MemberID, err error) {
+	if n := h.malformedFrames.Add(1); n&(n-1) == 0 {
+		h.config.Logger.Warn("a peer sent what cannot be read; it was ignored: are all members of compatible versions?",
+			slog.Uint64("peer", uint64(from)), slog.Uint64("frames so far", n), slog.String("error", err.Error()))
+	}
+}
+
+// Shutdown is a friendly Close: groups that are led from here are first handed to the member that is furthest along. Whatever
+// comes of that, and at the latest when ctx ends, the host closes. The error is Close's.
+func (h *Host) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	groups := slices.Clone(h.groups)
+	h.mu.Unlock()
+	for _, g := range groups {
+		if g.Leadership().Role != raft.Leader {
+			continue
+		}
+		if err := g.Transfer(ctx, 0); err != nil {
+			h.config.Logger.Info("leadership was not handed over before closing",
+				slog.Uint64("group", uint64(g.id)), slog.String("reason", err.Error()))
+		}
+	}
+	return h.Close()
+}
+
+// Close ends everything that the host started, and leaves nothing behind. Calls that wait end with ErrClosed, proposals that may
+// have been appended with ErrOutcomeUnknown. Durable state machines are told to Flush. It must not be called from a callback.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
+	err := h.config.Transport.Close()
+	h.loop.task.Stop()
+	h.writer.task.Stop()
+	h.reader.task.Stop()
+	h.preparer.task.Stop()
+	h.loop.close()
+	for _, g := range h.groups {
+		err = errors.Join(err, g.stop())
+	}
+	err = errors.Join(err, h.log.Close())
+	for _, f := range h.onClose {
+		err = errors.Join(err, f())
+	}
+	return err
+}

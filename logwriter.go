@@ -1,0 +1,150 @@
+package balsa
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/wal"
+)
+
+// logWriter makes writes durable: all that have queued up, of all groups, with one gathered write and one sync. While
+// that runs the next ones queue up. It is an actor.
+type logWriter struct {
+	host  *Host
+	inbox actor.Mailbox[logWrite]
+	task  actor.Task
+	batch []wal.GroupWrite
+	// idleAt is when the log is told that nothing follows, Never where it was told.
+	idleAt actor.Instant
+	failed bool
+}
+
+// logWrite is one group's write.
+type logWrite struct {
+	replica *replica
+	write   *raft.Write
+}
+
+// persisted says that a group's write is durable.
+type persisted struct {
+	replica *replica
+	seq     raft.WriteSeq
+}
+
+// idleDelay is how long nothing is written before the log counts as idle, and is told to prove that its last batch was
+// durable (E53). It is some tens of syncs, so that a lone client's writes do not each come with a mark.
+const idleDelay = 5 * time.Millisecond
+
+func (w *logWriter) turn(now actor.Instant) actor.Instant {
+	writes := w.inbox.Take()
+	if w.failed {
+		return actor.Never
+	}
+	var err error
+	switch {
+	case len(writes) > 0:
+		err = w.commit(writes)
+	case now >= w.idleAt:
+		w.idleAt = actor.Never
+		if err = w.host.log.Idle(); err == nil {
+			err = w.host.log.Sync()
+		}
+	}
+	if err != nil {
+		w.failed = true
+		w.host.diskFailed(fmt.Errorf("the log's disk failed, and nothing that was in flight can be trusted (E45): %w", err))
+		return actor.Never
+	}
+	return w.idleAt
+}
+
+func (w *logWriter) commit(writes []logWrite) error {
+	entries, bytes := 0, 0
+	w.batch = w.batch[:0]
+	for _, lw := range writes {
+		w.batch = append(w.batch, wal.GroupWrite{Group: lw.replica.config.ID, Write: lw.write})
+		entries += len(lw.write.Entries)
+		for _, e := range lw.write.Entries {
+			bytes += len(e)
+		}
+	}
+	start := w.host.scheduler.Now()
+	if err := w.host.log.Append(w.batch); err != nil {
+		return err
+	}
+	written := w.host.scheduler.Now()
+	if err := w.host.log.Sync(); err != nil {
+		return err
+	}
+	synced := w.host.scheduler.Now()
+	for _, lw := range writes {
+		w.host.loop.persisted.Post(persisted{lw.replica, lw.write.Seq})
+	}
+	clear(w.batch)
+	if w.host.log.NeedsPrepare() {
+		w.host.preparer.inbox.Post(struct{}{})
+	}
+	w.idleAt = synced.Add(idleDelay)
+	w.host.config.Observer.LogWritten(LogWritten{
+		Entries: entries, Bytes: bytes, Write: time.Duration(written - start), Sync: time.Duration(synced - written),
+	})
+	return nil
+}
+
+// logReader reads entries that are no longer in memory, beside the writer so that no sync waits for it. It is an actor.
+type logReader struct {
+	host  *Host
+	inbox actor.Mailbox[fetch]
+	task  actor.Task
+}
+
+// fetch is one group's request for old entries.
+type fetch struct {
+	replica *replica
+	fetch   raft.Fetch
+}
+
+// fetched is its answer.
+type fetched struct {
+	replica *replica
+	fetch   raft.Fetch
+	entries []raft.Entry
+}
+
+func (r *logReader) turn(actor.Instant) actor.Instant {
+	for _, f := range r.inbox.Take() {
+		entries, err := r.host.log.Read(f.replica.config.ID, f.fetch.Low, f.fetch.High, f.fetch.MaxBytes)
+		if err != nil {
+			replica, cause := f.replica, fmt.Errorf("reading entries [%d, %d) from the log: %w", f.fetch.Low, f.fetch.High, err)
+			r.host.loop.control.Post(func() { replica.fence(cause) })
+			continue
+		}
+		r.host.loop.fetched.Post(fetched{f.replica, f.fetch, entries})
+	}
+	return actor.Never
+}
+
+// logPreparer makes the log's next file ahead of need, beside the writer so that no sync waits for it. It is an actor.
+type logPreparer struct {
+	host  *Host
+	inbox actor.Mailbox[struct{}]
+	task  actor.Task
+}
+
+// prepareInterval is how long a failed preparation is left before it is tried again.
+const prepareInterval = time.Second
+
+func (p *logPreparer) turn(now actor.Instant) actor.Instant {
+	p.inbox.Take()
+	if !p.host.log.NeedsPrepare() {
+		return actor.Never
+	}
+	if err := p.host.log.Prepare(); err != nil { // nothing is lost yet: the writer makes the file itself where it must
+		p.host.config.Logger.Warn("the log's next file could not be prepared", slog.String("error", err.Error()))
+		return now.Add(prepareInterval)
+	}
+	return actor.Never
+}

@@ -1,0 +1,201 @@
+package balsa
+
+import (
+	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
+)
+
+// replica is this host's member of one group, as the loop knows it: nobody else reads or writes it.
+type replica struct {
+	loop       *loop
+	group      *Group
+	config     GroupConfig
+	raft       *raft.Raft
+	applier    *applier
+	leadership Leadership
+	events     events
+	stopped    error // why the replica does nothing any more
+
+	proposals []proposal // of this turn
+	spare     []proposal // the last turn's slice, to be used again
+	entries   []raft.Entry
+	held      []held
+	waiting   waiters
+	forwarded forwards
+
+	arriving []func(Index, error) // read barriers of this turn
+	reading  []readers
+	lastRead raft.ReadID
+
+	transfers []transferWait
+
+	applied   Index // what the applier has reported
+	recoverTo Index // what the log had recorded as committed when this host started; 0 once applied
+
+	out  *applyBatch // of this turn
+	free []*applyBatch
+
+	touched bool
+	expiry  actor.Instant // when expire has something to do
+	due     actor.Instant // in loop.timers
+	timer   int
+}
+
+func (r *replica) now() raft.Instant { return raft.Instant(r.loop.now) }
+
+// settle ends a replica's turn: time passes, what was gathered is proposed and asked, and what came of it all is carried out.
+func (r *replica) settle() {
+	r.guard(r.step)
+	if r.stopped == nil {
+		r.loop.timers.set(r)
+	}
+	r.handOver()
+}
+
+// handOver gives the applier what this turn has for it.
+func (r *replica) handOver() {
+	b := r.out
+	if b == nil || b.empty() {
+		return
+	}
+	r.out = nil
+	if !r.applier.inbox.Post(b) { // the group is closed
+		for i := range b.waiters {
+			r.giveUp(&b.waiters[i], ErrClosed)
+		}
+		for i := range b.waits {
+			b.waits[i].answer(r.group, ErrClosed)
+		}
+	}
+}
+
+func (r *replica) step() {
+	if r.now() >= r.raft.Deadline() {
+		r.raft.Tick(r.now())
+	}
+	r.expire()
+	r.propose()
+	r.read()
+	if r.raft.HasOutput() {
+		r.carryOut(r.raft.Output())
+	}
+	if len(r.proposals) > 0 { // they were held, and there is a leader now
+		r.propose()
+		r.carryOut(r.raft.Output())
+	}
+}
+
+// wantsTurn returns when the replica's next turn is due though nothing came.
+func (r *replica) wantsTurn() actor.Instant {
+	if r.raft.HasOutput() {
+		return r.loop.now
+	}
+	return min(actor.Instant(r.raft.Deadline()), r.expiry)
+}
+
+func (r *replica) receive(env raft.Envelope) {
+	r.events.add(r.now(), messageFormat(env.Message), uint64(env.From), uint64(env.Message.SenderTerm()), 0)
+	r.guard(func() { r.raft.Receive(r.now(), env) })
+}
+
+// messageFormat says what a message is, for the ring of events.
+func messageFormat(m raft.Message) string {
+	switch m.(type) {
+	case *raft.AppendEntries:
+		return "append from member %d in term %d"
+	case *raft.AppendResponse:
+		return "answer to an append from member %d in term %d"
+	case *raft.PreVoteRequest, *raft.RequestVote:
+		return "request for a vote from member %d in term %d"
+	case *raft.PreVoteResponse, *raft.VoteResponse:
+		return "answer to a request for a vote from member %d in term %d"
+	}
+	return "message from member %d in term %d"
+}
+
+// carryOut does what the protocol wants done.
+func (r *replica) carryOut(o raft.Output) {
+	if w := o.Write; w != nil {
+		r.events.add(r.now(), "write %d of %d entries in term %d", uint64(w.Seq), uint64(len(w.Entries)), uint64(w.HardState.Term))
+		r.loop.host.writer.inbox.Post(logWrite{r, w})
+	}
+	for i := range o.Messages {
+		r.loop.message(o.Messages[i])
+	}
+	if len(o.Committed) > 0 {
+		r.commit(o.Committed)
+	}
+	for _, f := range o.Fetches {
+		r.loop.host.reader.inbox.Post(fetch{r, f})
+	}
+	r.finishReads(o.Reads)
+	if o.Leadership != nil {
+		r.changeLeadership(*o.Leadership)
+	}
+}
+
+// commit hands committed entries to the applier, with those who wait for them.
+func (r *replica) commit(entries []raft.Entry) {
+	last := entries[len(entries)-1].Position()
+	r.events.add(r.now(), "committed %d entries up to index %d of term %d", uint64(len(entries)), uint64(last.Index), uint64(last.Term))
+	b := r.batch()
+	b.entries = append(b.entries, entries...)
+	b.waiters = r.waiting.take(b.waiters, last.Index)
+	r.group.committed.Store(uint64(last.Index))
+}
+
+// batch returns what this turn has for the applier.
+func (r *replica) batch() *applyBatch {
+	if r.out == nil {
+		if n := len(r.free); n > 0 {
+			r.out, r.free = r.free[n-1], r.free[:n-1]
+		} else {
+			r.out = &applyBatch{replica: r}
+		}
+	}
+	return r.out
+}
+
+// recycle takes back a batch that the applier is done with.
+func (r *replica) recycle(b *applyBatch) {
+	b.reset()
+	if len(r.free) < 16 && cap(b.entries) <= 1<<14 {
+		r.free = append(r.free, b)
+	}
+}
+
+// noteApplied takes note of how far the state machine is.
+func (r *replica) noteApplied(index Index) {
+	if index <= r.applied {
+		return
+	}
+	r.applied = index
+	r.events.add(r.now(), "applied up to index %d", uint64(index), 0, 0)
+	r.guard(func() { r.raft.Applied(r.now(), index) })
+	r.checkRecovered()
+}
+
+// checkRecovered opens the group for reads once the state is where it was known to be before the restart (E50).
+func (r *replica) checkRecovered() {
+	if r.applied >= r.recoverTo && !r.group.recovered.Swap(true) {
+		close(r.group.ready)
+	}
+}
+
+// changeLeadership takes note of who leads. Whoever waits for what an earlier leader had is told that its fate is unknown (E47).
+func (r *replica) changeLeadership(now Leadership) {
+	r.events.add(r.now(), "role %d in term %d, leader %d", uint64(now.Role), uint64(now.Term), uint64(now.Leader))
+	was := r.leadership
+	r.leadership = now
+	if was.Role == raft.Leader && (now.Role != raft.Leader || now.Term != was.Term) {
+		r.giveUpWaiting(ErrLeaderChanged)
+	}
+	if was.Leader != now.Leader || was.Term != now.Term {
+		r.doubtForwarded(ErrLeaderChanged)
+	}
+	if now.Leader != 0 {
+		r.releaseHeld()
+		r.settleTransfers()
+	}
+	r.group.changeLeadership(was, now)
+}

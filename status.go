@@ -1,0 +1,77 @@
+package balsa
+
+import (
+	"context"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// Status is a member's view of its group at one moment.
+type Status struct {
+	Group  GroupID
+	Member MemberID
+	// The protocol's own view: role, term, leader, log, commit and applied index, and on a leader its followers. Instants
+	// are on the host's own clock; Now is when the status was taken on it.
+	raft.Status
+	Now raft.Instant
+	// Pending counts the proposals that were made here and not answered yet, Held those of them that wait for a leader.
+	Pending, Held int
+	// Recovered says that Ready is closed.
+	Recovered bool
+	// Fenced is why the group was stopped on this host, nil while it works.
+	Fenced error
+}
+
+// Status returns the member's view of its group. It works on a fenced group too; the error is ErrClosed or the context's.
+//
+//balsa:edge callers wait here, outside all actors
+func (g *Group) Status(ctx context.Context) (Status, error) {
+	answered := make(chan Status, 1)
+	if !g.StatusAsync(func(s Status) { answered <- s }) {
+		return Status{}, ErrClosed
+	}
+	select {
+	case s := <-answered:
+		return s, nil
+	case <-ctx.Done():
+		return Status{}, ctx.Err()
+	}
+}
+
+// StatusAsync is Status for callers that do not want to wait. It reports false, and never calls done, once the host is closed;
+// else done is called once, from the host's loop, and must not block.
+func (g *Group) StatusAsync(done func(Status)) bool {
+	r := g.replica
+	return g.host.loop.control.Post(func() { done(r.status()) })
+}
+
+func (r *replica) status() Status {
+	return Status{
+		Group: r.config.ID, Member: r.loop.host.config.Member, Status: r.raft.Status(), Now: r.now(),
+		Pending: int(r.group.pending.Load()), Held: len(r.held), Recovered: r.group.Recovered(), Fenced: r.group.Err(),
+	}
+}
+
+// Counters are what a group has counted since it was started, for metrics.
+type Counters struct {
+	Pending       int    // proposals made here and not answered yet
+	Failed        uint64 // proposals answered with an error
+	Committed     Index  // the last index that this member knows to be committed and has handed to its state machine
+	Applied       Index  // the last index that its state machine has applied
+	Commands      uint64 // applied by its state machine
+	Reading       int    // read barriers that wait
+	LeaderChanges uint64 // how often this member learned of another leader
+}
+
+// Counters returns the counts. It costs nothing.
+func (g *Group) Counters() Counters {
+	return Counters{
+		Pending:       int(g.pending.Load()),
+		Failed:        g.failed.Load(),
+		Committed:     Index(g.committed.Load()),
+		Applied:       g.Applied(),
+		Commands:      g.appliedCommands.Load(),
+		Reading:       int(g.reading.Load()),
+		LeaderChanges: g.leaderChanges.Load(),
+	}
+}
