@@ -89,3 +89,31 @@ func Split(key []byte) int {
 		}
 	}
 }
+
+// AppendSuccessor appends the smallest prefix that is greater than prefix and than every key that has it. Where
+// prefix ends a name, that is an escape which no name holds; elsewhere there are no versions to step over.
+func AppendSuccessor(dst, prefix []byte) []byte {
+	dst = append(dst, prefix...)
+	if named(prefix) {
+		dst[len(dst)-1] = terminator + 1
+		return dst
+	}
+	return append(dst, 0)
+}
+
+// named reports whether a prefix (Split(prefix) == len(prefix)) holds a whole name.
+func named(prefix []byte) bool {
+	if len(prefix) <= HeaderSize+1 || prefix[HeaderSize-1] != Versioned {
+		return false
+	}
+	for at := HeaderSize; ; {
+		i := bytes.IndexByte(prefix[at:], escape)
+		if i < 0 || at+i+1 == len(prefix) {
+			return false
+		}
+		at += i + 2
+		if prefix[at-1] == terminator {
+			return at == len(prefix)
+		}
+	}
+}

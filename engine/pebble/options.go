@@ -57,6 +57,7 @@ var comparer = func() *pebble.Comparer {
 	c := *pebble.DefaultComparer
 	c.Name = "balsa.engine.v1"
 	c.Split = engine.Split
+	c.ImmediateSuccessor = engine.AppendSuccessor
 	return &c
 }()
 
