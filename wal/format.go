@@ -122,7 +122,9 @@ const runSize = 40
 
 func (r run) last() raft.Index { return r.first + raft.Index(r.count) - 1 }
 
-func (r run) lost() LostRun { return LostRun{Group: r.group, First: r.first, Last: r.last(), Term: r.term} }
+func (r run) lost() LostRun {
+	return LostRun{Group: r.group, First: r.first, Last: r.last(), Term: r.term}
+}
 
 func (w *writer) run(r run) {
 	w.u64(uint64(r.group))
