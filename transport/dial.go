@@ -1,0 +1,219 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"syscall"
+	"time"
+)
+
+// run keeps a connection to the peer, for as long as it is one.
+func (p *peer) run() {
+	defer p.finish()
+	defer p.cancel()
+	var pace pace
+	for p.ctx.Err() == nil {
+		url := p.url(pace.attempt)
+		link, err := p.connect(url)
+		if err != nil {
+			p.failed(url, err)
+			pace.wait(p.ctx, p.kick)
+			continue
+		}
+		pace.attempt = 0
+		p.transport.config.Logger.Info("connected to peer", "peer", memberName(p.id), "url", url.raw)
+		p.connected(link)
+		err = link.run()
+		p.disconnected(err)
+		if p.ctx.Err() == nil {
+			p.transport.config.Logger.Warn("connection to peer broke", "peer", memberName(p.id), "url", url.raw, "error", err)
+		}
+	}
+}
+
+// finish tells the receiver of a removed peer's end. On Close it has been silenced before.
+func (p *peer) finish() {
+	p.mu.Lock()
+	in := p.incoming
+	p.mu.Unlock()
+	if in != nil {
+		<-in.done
+	}
+	p.tellBroken(false)
+	p.silence()
+}
+
+// url returns the address to try: the one that last worked first, then the others in turn.
+func (p *peer) url(attempt int) peerURL {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.urls[attempt%len(p.urls)]
+}
+
+// prefer makes a URL the first to be tried.
+func (p *peer) prefer(raw string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	urls := make([]peerURL, 0, len(p.urls))
+	for _, u := range p.urls {
+		if u.raw == raw {
+			urls = append(urls, u)
+		}
+	}
+	for _, u := range p.urls {
+		if u.raw != raw {
+			urls = append(urls, u)
+		}
+	}
+	p.urls = urls
+}
+
+// connect dials, and proves who we are to whom.
+func (p *peer) connect(url peerURL) (*outgoing, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.transport.config.Timing.Dial)
+	defer cancel()
+	conn, err := p.transport.config.dial(ctx, "tcp", url.address)
+	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			p.tellBroken(true)
+		}
+		return nil, err
+	}
+	link, err := p.introduce(ctx, conn, url)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	p.prefer(url.raw)
+	return link, nil
+}
+
+// introduce speaks TLS, where the URL says so, and makes the handshake.
+func (p *peer) introduce(ctx context.Context, conn net.Conn, url peerURL) (*outgoing, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	inline := inlineTCP
+	if url.tls {
+		secure := tls.Client(conn, p.clientTLS(url))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("TLS with %s: %w", url.raw, err)
+		}
+		conn, inline = secure, inlineTLS
+	}
+	if err := p.handshake(conn); err != nil {
+		return nil, fmt.Errorf("handshake with %s: %w", url.raw, err)
+	}
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	return newOutgoing(p, conn, url, inline), nil
+}
+
+func (p *peer) clientTLS(url peerURL) *tls.Config {
+	config := p.transport.config.ClientTLS.Clone()
+	if config.ServerName == "" {
+		config.ServerName = url.host
+	}
+	config.DynamicRecordSizingDisabled = true // frames are batches already: fewer records, fewer system calls
+	return config
+}
+
+// handshake says hello and judges the answer.
+func (p *peer) handshake(conn net.Conn) error {
+	t := p.transport
+	h := hello{card: t.card(), to: p.id, stream: streamMessages, ping: t.config.Timing.Ping}
+	if _, err := conn.Write(h.encode()); err != nil {
+		return err
+	}
+	a, err := readAnswer(conn)
+	if err != nil {
+		if errors.Is(err, errMalformed) {
+			t.counters.malformed.Add(1)
+		}
+		return err
+	}
+	if a.reason != accepted {
+		return &RefusedError{Reason: a.reason, Text: a.text, ByPeer: true}
+	}
+	if refusal := p.judge(a); refusal != nil {
+		return refusal
+	}
+	return nil
+}
+
+// judge refuses a peer that accepted us, where it is not whom we meant, or what we can speak with.
+func (p *peer) judge(a answer) *RefusedError {
+	t := p.transport
+	if _, refusal := t.dialect.agree(a.dialect); refusal != nil {
+		return refusal
+	}
+	switch {
+	case a.version < t.dialect.lowest || a.version > t.dialect.highest:
+		return refuse(ReasonVersion, "it chose protocol version %d, this member speaks %d to %d", a.version, t.dialect.lowest, t.dialect.highest)
+	case a.Cluster != t.config.Self.Cluster:
+		return refuse(ReasonCluster, "it belongs to cluster %x, this member to %x", a.Cluster, t.config.Self.Cluster)
+	case a.Member != p.id:
+		return refuse(ReasonWrongMember, "it is %s, not %s: check its advertised peer URLs", memberName(a.Member), memberName(p.id))
+	}
+	return p.admit(a.Identity)
+}
+
+// failed says once why there is no connection, and again only when the reason has changed.
+func (p *peer) failed(url peerURL, err error) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	p.counters.failedDials.Add(1)
+	key := "unreachable"
+	level := slog.LevelWarn
+	var refusal *RefusedError
+	if errors.As(err, &refusal) {
+		key, level = refusal.Reason.String(), slog.LevelError
+		p.transport.counters.refused.Add(1)
+	}
+	p.mu.Lock()
+	p.trouble = err.Error()
+	said := p.said == key
+	p.said = key
+	p.mu.Unlock()
+	if !said {
+		p.transport.config.Logger.Log(p.ctx, level, "cannot connect to peer; will keep trying", "peer", memberName(p.id), "url", url.raw, "error", err)
+	}
+}
+
+// pace spaces attempts to connect: at once after a break, then ever more seldom, and never in step with others.
+type pace struct{ attempt int }
+
+const (
+	// hasty is how many attempts follow each other closely: a process that is just dying may accept and reset first.
+	hasty      = 4
+	hastyPause = 2 * time.Millisecond
+	firstPause = 50 * time.Millisecond
+	maxPause   = 2 * time.Second
+)
+
+// pause returns how long to wait after an attempt that failed: a random share, between half and all, of a bound that doubles.
+func (p *pace) pause() time.Duration {
+	bound := hastyPause
+	if p.attempt >= hasty {
+		bound = min(firstPause<<min(p.attempt-hasty, 10), maxPause)
+	}
+	return bound/2 + rand.N(bound/2+1)
+}
+
+// wait waits until the next attempt is due, or is worth making since something happened.
+func (p *pace) wait(ctx context.Context, kick <-chan struct{}) {
+	timer := time.NewTimer(p.pause())
+	defer timer.Stop()
+	p.attempt++
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-kick:
+	}
+}

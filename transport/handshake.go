@@ -1,0 +1,207 @@
+package transport
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// Each connection begins with a hello of the one who dialled and an answer of the one who was dialled. Both begin alike,
+// little endian:
+//
+//	 0  8    magic
+//	 8  u32  length of what follows, the checksum included
+//	12  u16  lowest protocol version that the sender speaks, u16 highest
+//	16  u64  features that the sender has, u64 those that it requires
+//	32  u64  cluster, u64 member, u64 life, 16 bytes data directory
+//
+// A hello goes on, and an answer:
+//
+//	72  u64  member that is meant         72  u16  reason of the refusal, 0 if there is none
+//	80  u8   kind of stream, 3 zeros      74  u16  protocol version that is to be spoken
+//	84  u32  ping interval in ms          76  u16  length of the text, which follows
+//
+// Both end with a CRC-32C over all that is before it. Bytes between what this build knows and the checksum are ignored,
+// so that later builds can say more.
+const (
+	cardSize     = 72
+	helloSize    = 88
+	answerSize   = 78 // without its text
+	maxHandshake = 4096
+	maxReason    = 1024
+	checksumSize = 4
+	prefixSize   = 12
+)
+
+// magic has a byte that is no ASCII and a line end, so that other protocols are told at once and a text-mode transfer is noticed.
+var magic = [8]byte{0x89, 'B', 'A', 'L', 'S', 'A', '\r', '\n'}
+
+// streamKind says what a connection is for.
+type streamKind uint8
+
+// streamMessages is the ordered stream of frames; 2 is reserved for bulk data.
+const streamMessages streamKind = 1
+
+// dialect is what a build speaks.
+type dialect struct {
+	lowest, highest     uint16
+	supported, required uint64 // feature bits
+}
+
+// ours is what this build speaks.
+var ours = dialect{lowest: 1, highest: 1}
+
+// card is what both ends say about themselves.
+type card struct {
+	dialect
+	Identity
+}
+
+type hello struct {
+	card
+	to     raft.MemberID
+	stream streamKind
+	ping   time.Duration
+}
+
+type answer struct {
+	card
+	reason  Reason
+	version uint16
+	text    string
+}
+
+func (c *card) put(b []byte) []byte {
+	b = append(b, magic[:]...)
+	b = binary.LittleEndian.AppendUint32(b, 0) // length, set by finish
+	b = binary.LittleEndian.AppendUint16(b, c.lowest)
+	b = binary.LittleEndian.AppendUint16(b, c.highest)
+	b = binary.LittleEndian.AppendUint64(b, c.supported)
+	b = binary.LittleEndian.AppendUint64(b, c.required)
+	b = binary.LittleEndian.AppendUint64(b, c.Cluster)
+	b = binary.LittleEndian.AppendUint64(b, uint64(c.Member))
+	b = binary.LittleEndian.AppendUint64(b, uint64(c.Life))
+	return append(b, c.DataDir[:]...)
+}
+
+func (c *card) take(b []byte) {
+	c.lowest, c.highest = binary.LittleEndian.Uint16(b[12:]), binary.LittleEndian.Uint16(b[14:])
+	c.supported, c.required = binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+	c.Cluster, c.Member = binary.LittleEndian.Uint64(b[32:]), raft.MemberID(binary.LittleEndian.Uint64(b[40:]))
+	c.Life = raft.Incarnation(binary.LittleEndian.Uint64(b[48:]))
+	copy(c.DataDir[:], b[56:])
+}
+
+func finish(b []byte) []byte {
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-prefixSize+checksumSize))
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func (h *hello) encode() []byte {
+	b := h.card.put(make([]byte, 0, helloSize+checksumSize))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.to))
+	b = append(b, byte(h.stream), 0, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(min(h.ping.Milliseconds(), 1<<32-1)))
+	return finish(b)
+}
+
+func (a *answer) encode() []byte {
+	text := a.text[:min(len(a.text), maxReason)]
+	b := a.card.put(make([]byte, 0, answerSize+len(text)+checksumSize))
+	b = binary.LittleEndian.AppendUint16(b, uint16(a.reason))
+	b = binary.LittleEndian.AppendUint16(b, a.version)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
+	return finish(append(b, text...))
+}
+
+func readHello(r io.Reader) (hello, error) {
+	b, err := readHandshake(r, helloSize)
+	if err != nil {
+		return hello{}, err
+	}
+	var h hello
+	h.card.take(b)
+	h.to = raft.MemberID(binary.LittleEndian.Uint64(b[72:]))
+	h.stream = streamKind(b[80])
+	h.ping = time.Duration(binary.LittleEndian.Uint32(b[84:])) * time.Millisecond
+	return h, nil
+}
+
+func readAnswer(r io.Reader) (answer, error) {
+	b, err := readHandshake(r, answerSize)
+	if err != nil {
+		return answer{}, err
+	}
+	var a answer
+	a.card.take(b)
+	a.reason = Reason(binary.LittleEndian.Uint16(b[72:]))
+	a.version = binary.LittleEndian.Uint16(b[74:])
+	n := int(binary.LittleEndian.Uint16(b[76:]))
+	if n > len(b)-answerSize {
+		return answer{}, fmt.Errorf("%w: a reason of %d bytes, %d are left", errMalformed, n, len(b)-answerSize)
+	}
+	a.text = string(b[answerSize : answerSize+n])
+	return a, nil
+}
+
+// readHandshake reads a hello or an answer and returns it without its checksum; it has at least size bytes.
+func readHandshake(r io.Reader, size int) ([]byte, error) {
+	var prefix [prefixSize]byte
+	if _, err := io.ReadFull(r, prefix[:]); err != nil {
+		return nil, err
+	}
+	if [8]byte(prefix[:]) != magic {
+		return nil, fmt.Errorf("%w: %s", errMalformed, foreign(prefix[:]))
+	}
+	left := binary.LittleEndian.Uint32(prefix[8:])
+	if left > maxHandshake || int(left) < size-prefixSize+checksumSize {
+		return nil, fmt.Errorf("%w: a handshake of %d bytes, it has %d to %d", errMalformed, left, size-prefixSize+checksumSize, maxHandshake)
+	}
+	b := make([]byte, prefixSize+int(left))
+	copy(b, prefix[:])
+	if _, err := io.ReadFull(r, b[prefixSize:]); err != nil {
+		return nil, err
+	}
+	body, sum := b[:len(b)-checksumSize], binary.LittleEndian.Uint32(b[len(b)-checksumSize:])
+	if got := crc32.Checksum(body, castagnoli); got != sum {
+		return nil, fmt.Errorf("%w: handshake checksum %08x, computed %08x", errMalformed, sum, got)
+	}
+	return body, nil
+}
+
+// foreign says what kind of stranger begins with these bytes.
+func foreign(prefix []byte) string {
+	switch {
+	case prefix[0] == 0x16 && prefix[1] == 0x03:
+		return "a TLS handshake where plain TCP was expected: is the peer URL https on one side and http on the other?"
+	case prefix[0] == 0x15 && prefix[1] == 0x03:
+		return "a TLS alert where plain TCP was expected: is the peer URL https on one side and http on the other?"
+	}
+	for _, method := range []string{"GET ", "PUT ", "POST ", "HEAD ", "PRI ", "HTTP", "OPTIONS "} {
+		if string(prefix[:len(method)]) == method {
+			return "HTTP on the peer port: an etcd member, or a client that was given a peer's URL"
+		}
+	}
+	return fmt.Sprintf("the stream begins with %x, not as a Balsa peer's does", prefix[:8])
+}
+
+// agree returns the protocol version that two dialects share, or why they do not go together. The refusal is worded for
+// the one who is refused: "you".
+func (d dialect) agree(you dialect) (uint16, *RefusedError) {
+	version := min(d.highest, you.highest)
+	if version < max(d.lowest, you.lowest) {
+		return 0, refuse(ReasonVersion, "you speak the peer protocol's versions %d to %d, this member %d to %d: upgrade the older one by one release at a time",
+			you.lowest, you.highest, d.lowest, d.highest)
+	}
+	if missing := d.required &^ you.supported; missing != 0 {
+		return 0, refuse(ReasonFeatures, "this member requires features %#x, which you do not have: upgrade your build", missing)
+	}
+	if missing := you.required &^ d.supported; missing != 0 {
+		return 0, refuse(ReasonFeatures, "you require features %#x, which this member does not have: upgrade its build", missing)
+	}
+	return version, nil
+}

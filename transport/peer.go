@@ -1,0 +1,278 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// peer is another host: a queue of frames for it, the connection that we dialled, over which they leave, and the one that
+// it dialled, over which its frames come in.
+//
+// Two locks, neither held while anything waits for the network: mu guards the fields, tell is held while the receiver is called,
+// so that what it is told about one peer has an order. tell may be held when mu is taken, never the other way round.
+type peer struct {
+	transport *TCP
+	id        raft.MemberID
+	receiver  Receiver
+	ctx       context.Context // ends when the peer is removed or the transport closed
+	cancel    context.CancelFunc
+	wake      chan struct{} // frames are in the queue
+	kick      chan struct{} // something about the peer changed: its URLs, or a connection that it made or lost
+	counters  peerCounters
+
+	mu       sync.Mutex
+	urls     []peerURL
+	link     *outgoing
+	incoming *incoming
+	queue    []outFrame
+	waiting  load // in the queue or being written
+	met      bool // whether it has been in touch, and as whom
+	known    Identity
+	removed  bool
+	trouble  string // the last error, for status
+	said     string // the kind of trouble that was logged last
+
+	tell   sync.Mutex
+	told   bool // Connected was the last thing told
+	owed   bool // a connection ended, and Broken was not told yet
+	silent bool // nothing is told any more
+	late   *time.Timer
+}
+
+// outFrame is a frame in a queue.
+type outFrame struct {
+	parts [][]byte
+	size  int
+}
+
+func newPeer(t *TCP, id raft.MemberID, urls []peerURL) *peer {
+	p := &peer{
+		transport: t, id: id, urls: urls,
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+	}
+	p.ctx, p.cancel = context.WithCancel(t.ctx)
+	return p
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// enqueue takes a frame for the sender, or drops it.
+func (p *peer) enqueue(parts [][]byte) bool {
+	size := sizeOf(parts)
+	p.mu.Lock()
+	if p.link == nil || !p.transport.config.Limits.admits(p.waiting, size) {
+		p.mu.Unlock()
+		p.counters.dropped.Add(1)
+		return false
+	}
+	p.queue = append(p.queue, outFrame{parts, size})
+	p.waiting.add(size)
+	first := len(p.queue) == 1
+	p.mu.Unlock()
+	if first {
+		signal(p.wake)
+	}
+	return true
+}
+
+// take exchanges the queue for an empty slice. What was taken still counts as waiting, until release.
+func (p *peer) take(empty []outFrame) []outFrame {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	full := p.queue
+	p.queue = empty[:0]
+	return full
+}
+
+func (p *peer) release(l load) {
+	p.mu.Lock()
+	p.waiting.remove(l)
+	p.mu.Unlock()
+}
+
+func (p *peer) setURLs(urls []peerURL) {
+	p.mu.Lock()
+	p.urls = urls
+	p.mu.Unlock()
+	signal(p.kick)
+}
+
+// hasURL reports whether the peer is still to be reached there.
+func (p *peer) hasURL(raw string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range p.urls {
+		if u.raw == raw {
+			return true
+		}
+	}
+	return false
+}
+
+// connected makes a link the one that frames leave by.
+func (p *peer) connected(l *outgoing) {
+	p.mu.Lock()
+	p.link, p.trouble, p.said = l, "", ""
+	p.queue, p.waiting = nil, load{}
+	p.mu.Unlock()
+	p.tellBroken(false)
+	p.tellConnected()
+}
+
+// disconnected ends a link. What was queued for it is lost: nothing is sent again over the next one (E54).
+func (p *peer) disconnected(err error) {
+	p.mu.Lock()
+	p.counters.dropped.Add(uint64(p.waiting.frames))
+	p.counters.breaks.Add(1)
+	p.link, p.trouble = nil, err.Error()
+	p.queue, p.waiting = nil, load{}
+	p.mu.Unlock()
+	p.owe()
+}
+
+// attach makes a connection the one that frames come in by. The newer takes the place of the older, whose last frame
+// was handed over, and whose end was told, when attach returns. It reports false where the peer was removed meanwhile.
+func (p *peer) attach(in *incoming) bool {
+	p.mu.Lock()
+	former := p.incoming
+	if !p.removed {
+		p.incoming = in
+	}
+	removed := p.removed
+	p.mu.Unlock()
+	if removed {
+		return false
+	}
+	if former != nil {
+		_ = former.conn.Close()
+		<-former.done
+	}
+	p.tellBroken(false)
+	p.tellConnected()
+	signal(p.kick) // who can reach us can perhaps be reached
+	return true
+}
+
+// detach ends an incoming connection: what the peer sent last may be lost.
+func (p *peer) detach(in *incoming, err error) {
+	p.mu.Lock()
+	if p.incoming == in {
+		p.incoming = nil
+	}
+	p.trouble = err.Error()
+	p.mu.Unlock()
+	p.owe()
+	close(in.done)
+	signal(p.kick)
+}
+
+func (p *peer) remove() {
+	p.mu.Lock()
+	p.removed = true
+	in := p.incoming
+	p.mu.Unlock()
+	p.cancel()
+	if in != nil {
+		_ = in.conn.Close()
+	}
+}
+
+func (p *peer) reject(why error) {
+	p.mu.Lock()
+	in := p.incoming
+	p.mu.Unlock()
+	if in != nil {
+		in.reject(why)
+	}
+}
+
+// deliver hands a frame to the receiver.
+func (p *peer) deliver(frame []byte) {
+	p.tell.Lock()
+	defer p.tell.Unlock()
+	if !p.silent {
+		p.receiver.Received(p.id, frame)
+	}
+}
+
+// owe notes that a connection ended. Broken is told as soon as it is known whether the peer refuses, at the latest
+// after the time that an immediate redial is given.
+func (p *peer) owe() {
+	p.tell.Lock()
+	defer p.tell.Unlock()
+	if p.owed || p.silent {
+		return
+	}
+	p.owed = true
+	p.late = time.AfterFunc(p.transport.config.Timing.Redial, func() {
+		p.tellBroken(false)
+		p.tellConnected()
+	})
+}
+
+func (p *peer) owes() bool {
+	p.tell.Lock()
+	defer p.tell.Unlock()
+	return p.owed
+}
+
+// tellBroken tells what is owed, if anything is.
+func (p *peer) tellBroken(refused bool) {
+	p.tell.Lock()
+	defer p.tell.Unlock()
+	if !p.owed || p.silent {
+		return
+	}
+	p.owed, p.told = false, false
+	p.late.Stop()
+	p.receiver.Broken(p.id, refused)
+}
+
+// tellConnected tells that frames can be sent, where that is so and was not told.
+func (p *peer) tellConnected() {
+	p.tell.Lock()
+	defer p.tell.Unlock()
+	p.mu.Lock()
+	up := p.link != nil
+	p.mu.Unlock()
+	if !up || p.told || p.owed || p.silent {
+		return
+	}
+	p.told = true
+	p.receiver.Connected(p.id)
+}
+
+// silence ends what the receiver is told; when it returns, no call is running.
+func (p *peer) silence() {
+	p.tell.Lock()
+	defer p.tell.Unlock()
+	p.silent = true
+	if p.late != nil {
+		p.late.Stop()
+	}
+}
+
+// admit decides whether somebody who says to be this peer can be: a later life replaces an earlier one, never the other way
+// round, and within a life the data directory stays the same.
+func (p *peer) admit(id Identity) *RefusedError {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.met && id.Life < p.known.Life:
+		return refuse(ReasonEarlierLife, "%s has joined again since (life %d, you are life %d): it was removed, and this data directory is out of date",
+			memberName(id.Member), p.known.Life, id.Life)
+	case p.met && id.Life == p.known.Life && id.DataDir != p.known.DataDir:
+		return refuse(ReasonDataDir, "%s came with data directory %s before and now comes with %s: its disk was wiped or swapped; remove the member and add it again",
+			memberName(id.Member), p.known.dataDir(), id.dataDir())
+	}
+	p.met, p.known = true, id
+	return nil
+}

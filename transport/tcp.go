@@ -1,0 +1,251 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// TCPConfig is what a TCP transport is made of.
+type TCPConfig struct {
+	Self Identity
+	// Listeners accept the peers' connections. They belong to the transport, which closes them.
+	Listeners []net.Listener
+	// ServerTLS, where set, is spoken on all listeners; ClientTLS with peers whose URL is https. Mutual TLS is a ServerTLS
+	// that requires and verifies client certificates and a ClientTLS that has one. Renewed certificates are
+	// picked up by the callbacks of tls.Config (GetCertificate, GetClientCertificate).
+	ServerTLS, ClientTLS *tls.Config
+	Limits               Limits
+	Timing               Timing
+	// Logger is told of connections that come and go. The default discards.
+	Logger *slog.Logger
+	// OnRoundTrip, where set, is called with each round trip that was measured. It must not block.
+	OnRoundTrip func(peer raft.MemberID, roundTrip time.Duration)
+
+	// For tests: how to dial, and what to speak.
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	dialect *dialect
+}
+
+// Timing says how long a transport waits for what. Zero fields take the defaults, which are right wherever peers answer
+// within a second or so.
+type Timing struct {
+	// Ping is how often a connection is asked for a sign of life, which is also how often its round trip is measured. Default 1 s.
+	Ping time.Duration
+	// Dead is how long a connection may be silent before it is closed and made again. At least two pings. Default 5 s.
+	Dead time.Duration
+	// Dial is how long connecting may take, TLS and handshake included. Default 5 s.
+	Dial time.Duration
+	// Redial is how long Broken is held back for the answer to the immediate redial, which tells a process that is
+	// gone from a network that is slow. Default 150 ms; raise it where the round trip is longer.
+	Redial time.Duration
+}
+
+func (t Timing) orDefaults() Timing {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	set(&t.Ping, time.Second)
+	set(&t.Dead, 5*time.Second)
+	set(&t.Dial, 5*time.Second)
+	set(&t.Redial, 150*time.Millisecond)
+	return t
+}
+
+// TCP is the transport over TCP, or TLS. Make it with NewTCP, add the peers, and set the receiver: only then does it
+// listen and dial.
+type TCP struct {
+	config   TCPConfig
+	dialect  dialect
+	start    time.Time // pings carry the time since then
+	ctx      context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	counters counters
+	refused  quiet // what was said about handshakes that were refused here
+
+	mu       sync.Mutex
+	receiver Receiver
+	closed   bool
+	peers    map[raft.MemberID]*peer
+	conns    map[net.Conn]struct{} // accepted and not yet closed
+}
+
+// ErrClosed is returned by what is asked of a closed transport.
+var ErrClosed = errors.New("transport: closed")
+
+// NewTCP checks the configuration. Nothing happens before SetReceiver.
+func NewTCP(config TCPConfig) (*TCP, error) {
+	config.Limits, config.Timing = config.Limits.orDefaults(), config.Timing.orDefaults()
+	if config.Self.Member == 0 {
+		return nil, errors.New("transport: Self.Member is 0, which names no member")
+	}
+	if config.Timing.Dead < 2*config.Timing.Ping {
+		return nil, fmt.Errorf("transport: Timing.Dead is %v, want at least two pings of %v", config.Timing.Dead, config.Timing.Ping)
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.dial == nil {
+		config.dial = new(net.Dialer).DialContext
+	}
+	t := &TCP{config: config, dialect: ours, start: time.Now(), peers: map[raft.MemberID]*peer{}, conns: map[net.Conn]struct{}{}}
+	if config.dialect != nil {
+		t.dialect = *config.dialect
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t, nil
+}
+
+// AddPeer adds a member that is to be reached at one of its URLs, and that may connect to this one.
+func (t *TCP) AddPeer(id raft.MemberID, urls []string) error {
+	parsed, err := t.checkURLs(id, urls)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return ErrClosed
+	}
+	if t.peers[id] != nil {
+		return fmt.Errorf("transport: %s is a peer already; SetPeerURLs changes where it is", memberName(id))
+	}
+	p := newPeer(t, id, parsed)
+	t.peers[id] = p
+	if t.receiver != nil {
+		t.goRun(p)
+	}
+	return nil
+}
+
+// SetPeerURLs changes where a peer is. A connection with a URL that is no longer there is made again.
+func (t *TCP) SetPeerURLs(id raft.MemberID, urls []string) error {
+	parsed, err := t.checkURLs(id, urls)
+	if err != nil {
+		return err
+	}
+	p := t.peer(id)
+	if p == nil {
+		return fmt.Errorf("transport: %s is not a peer; AddPeer makes it one", memberName(id))
+	}
+	p.setURLs(parsed)
+	return nil
+}
+
+func (t *TCP) checkURLs(id raft.MemberID, urls []string) ([]peerURL, error) {
+	if id == 0 || id == t.config.Self.Member {
+		return nil, fmt.Errorf("transport: %s cannot be a peer of itself", memberName(id))
+	}
+	parsed, err := parseURLs(urls)
+	if err != nil {
+		return nil, fmt.Errorf("transport: %s: %w", memberName(id), err)
+	}
+	for _, u := range parsed {
+		if u.tls && t.config.ClientTLS == nil {
+			return nil, fmt.Errorf("transport: %s: URL %s is https, and no TLS was configured for peers", memberName(id), u.raw)
+		}
+	}
+	return parsed, nil
+}
+
+// RemovePeer ends the connections with a member and refuses it from now on. The receiver may be told of the end a moment later.
+func (t *TCP) RemovePeer(id raft.MemberID) {
+	t.mu.Lock()
+	p := t.peers[id]
+	delete(t.peers, id)
+	t.mu.Unlock()
+	if p != nil {
+		p.remove()
+	}
+}
+
+// SetReceiver implements Transport. From here on the transport listens and dials.
+func (t *TCP) SetReceiver(r Receiver) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.receiver != nil {
+		return
+	}
+	t.receiver = r
+	for _, l := range t.config.Listeners {
+		t.running.Go(func() { t.accept(l) })
+	}
+	for _, p := range t.peers {
+		t.goRun(p)
+	}
+}
+
+func (t *TCP) goRun(p *peer) {
+	p.receiver = t.receiver
+	t.running.Go(p.run)
+}
+
+// Send implements Transport.
+func (t *TCP) Send(to raft.MemberID, parts [][]byte) bool {
+	p := t.peer(to)
+	return p != nil && p.enqueue(parts)
+}
+
+// Reject ends the connection over which the peer sends, since what came over it made no sense; it is counted among
+// the malformed. The receiver may call it from Received.
+func (t *TCP) Reject(peer raft.MemberID, why error) {
+	if p := t.peer(peer); p != nil {
+		p.reject(why)
+	}
+}
+
+func (t *TCP) peer(id raft.MemberID) *peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.peers[id]
+}
+
+// members returns the peers in the order of their ids.
+func (t *TCP) members() []*peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	peers := make([]*peer, 0, len(t.peers))
+	for _, p := range t.peers {
+		peers = append(peers, p)
+	}
+	slices.SortFunc(peers, func(a, b *peer) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	return peers
+}
+
+// Close implements Transport. It must not be called by the receiver.
+func (t *TCP) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	for conn := range t.conns {
+		_ = conn.Close()
+	}
+	t.mu.Unlock()
+	t.cancel()
+	var failed error
+	for _, l := range t.config.Listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	for _, p := range t.members() {
+		p.silence()
+	}
+	t.running.Wait()
+	return failed
+}
