@@ -1,0 +1,47 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/raft"
+)
+
+// Group is the replicated group, as far as this package needs it.
+type Group interface {
+	// ProposeEntry has a sealed entry replicated, and calls done exactly once: when it was applied here, or when
+	// its outcome is known to be none or unknown. done must not block.
+	ProposeEntry(entry raft.Entry, timeout time.Duration, done func(balsa.Result, error))
+	// ReadAsync calls done once everything that was committed when it was called is applied here. done must not block.
+	ReadAsync(done func(raft.Index, error))
+	// Leadership returns who leads, as far as this member knows. It is cheap.
+	Leadership() raft.Leadership
+	// Counters returns what the group has counted. It is cheap.
+	Counters() balsa.Counters
+	// Ready is closed once the store has caught up with what this member's own log knew to be committed when it
+	// was started. Nothing is read from the store before (E50).
+	Ready() <-chan struct{}
+}
+
+// Store is the state machine, as far as this package reads it. What it returns has a header with the revision
+// alone; errors are those of the API (rpctypes).
+type Store interface {
+	// Range answers from the state as it is now, or as it was at the request's revision.
+	Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error)
+	// RangeStream hands a range out in parts, in order and of one revision. Header, more and count are on the last part only.
+	RangeStream(ctx context.Context, r *pb.RangeRequest, send func(*pb.RangeResponse) error) error
+	// ReadTxn evaluates a transaction that holds no writes, all of it at one revision.
+	ReadTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error)
+	// Hash and HashKV are checksums of the whole state, and of the keys up to a revision (0: the latest).
+	Hash(ctx context.Context) (*pb.HashResponse, error)
+	HashKV(ctx context.Context, revision int64) (*pb.HashKVResponse, error)
+	// Revision is the revision of the last change. It is cheap.
+	Revision() int64
+	// Sizes returns the logical bytes of all retained revisions, and of the live ones.
+	Sizes() (total, inUse int64)
+	// Members lists what members have published about themselves.
+	Members() []*pb.Member
+}

@@ -1,0 +1,75 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// Config says what a Server serves.
+type Config struct {
+	// ClusterID, MemberID and Name say who answers.
+	ClusterID uint64
+	MemberID  raft.MemberID
+	Name      string
+	// ClientURLs are published to the cluster, for clients to find this member at (--advertise-client-urls).
+	ClientURLs []string
+	// Members are the cluster's members as it was configured: identifier, name, peer URLs.
+	Members []*pb.Member
+	// Group replicates, Store holds the state. Required.
+	Group Group
+	Store Store
+	// Limits bound what clients may ask for.
+	Limits Limits
+	// KeepAlive is how connections of clients are kept alive.
+	KeepAlive KeepAlive
+	// QuotaBytes is reported as the size, in bytes, that the store may reach (--quota-backend-bytes).
+	QuotaBytes int64
+	// Handlers are served beside the server's own HTTP endpoints, by pattern of http.ServeMux.
+	Handlers map[string]http.Handler
+	// ExtensiveMetrics adds histograms of all gRPC methods (--metrics=extensive).
+	ExtensiveMetrics bool
+	// Metrics collects what /metrics shows. Nil makes new ones; make them first (NewMetrics) where the host is to be observed too.
+	Metrics *Metrics
+	// Logger is told what operators should know. Nil discards it.
+	Logger *slog.Logger
+}
+
+// KeepAlive says how connections of clients are kept alive. Zero fields take etcd's defaults.
+type KeepAlive struct {
+	// MinTime is the shortest interval at which a client may ping; one that pings more often is
+	// sent away (--grpc-keepalive-min-time; 5 s, which Kubernetes relies on).
+	MinTime time.Duration
+	// Interval is how long a connection is silent before it is pinged (--grpc-keepalive-interval; 2 h).
+	Interval time.Duration
+	// Timeout is how long a ping may go unanswered before the connection is closed (--grpc-keepalive-timeout; 20 s).
+	Timeout time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Group == nil:
+		return c, errors.New("server: Config.Group is nil")
+	case c.Store == nil:
+		return c, errors.New("server: Config.Store is nil")
+	case c.MemberID == 0:
+		return c, errors.New("server: Config.MemberID is 0")
+	}
+	c.Limits = c.Limits.withDefaults()
+	c.KeepAlive.MinTime = cmp.Or(c.KeepAlive.MinTime, 5*time.Second)
+	c.KeepAlive.Interval = cmp.Or(c.KeepAlive.Interval, 2*time.Hour)
+	c.KeepAlive.Timeout = cmp.Or(c.KeepAlive.Timeout, 20*time.Second)
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/raft"
+)
+
+// proposalError puts a proposal's failure into the API's words.
+//
+// The rule above all others (E47, E54): where the command may have been appended the answer is one of those that
+// etcd's clients take for "unknown" and do not resend a write on: Unavailable with one of the "request timed out"
+// texts. What was certainly not appended says so, each in its own words (E55).
+//
+//	unknown: the leader lost its office  Unavailable, … possibly due to previous leader failure
+//	unknown: the connection broke        Unavailable, … possibly due to connection lost
+//	unknown: time is up                  Unavailable, request timed out
+//	unknown: closing, fenced, all else   Unavailable, … possibly due to previous leader failure
+//	never appended: no leader            Unavailable, no leader
+//	never appended: handing over         Unavailable, leader changed
+//	never appended: too many, too large  ResourceExhausted, InvalidArgument
+//	never appended: closing, fenced      Unavailable, server stopped
+//	the client went away                 Canceled, DeadlineExceeded
+func proposalError(err error) error {
+	if errors.Is(err, balsa.ErrOutcomeUnknown) {
+		return unknownOutcome(err)
+	}
+	return refusal(err)
+}
+
+func unknownOutcome(err error) error {
+	switch {
+	case errors.Is(err, balsa.ErrConnectionBroke):
+		return rpctypes.ErrGRPCTimeoutDueToConnectionLost
+	case errors.Is(err, balsa.ErrExpired), errors.Is(err, context.DeadlineExceeded):
+		return rpctypes.ErrGRPCTimeout
+	}
+	return rpctypes.ErrGRPCTimeoutDueToLeaderFail
+}
+
+// refusal is for what certainly had no effect: refused proposals, and reads.
+func refusal(err error) error {
+	var notLeader *raft.NotLeaderError
+	switch {
+	case errors.Is(err, balsa.ErrNoLeader):
+		return rpctypes.ErrGRPCNoLeader
+	case errors.Is(err, balsa.ErrLeaderChanged), errors.Is(err, balsa.ErrTransferring), errors.As(err, &notLeader):
+		return rpctypes.ErrGRPCLeaderChanged
+	case errors.Is(err, balsa.ErrOverloaded):
+		return rpctypes.ErrGRPCRequestTooManyRequests
+	case errors.Is(err, balsa.ErrTooLarge):
+		return rpctypes.ErrGRPCRequestTooLarge
+	case errors.Is(err, balsa.ErrExpired):
+		return rpctypes.ErrGRPCTimeout
+	case errors.Is(err, balsa.ErrClosed), errors.Is(err, balsa.ErrFenced):
+		return rpctypes.ErrGRPCStopped
+	}
+	return apiError(err)
+}
+
+// apiError passes on what already is in the API's words, and names the client's own ending of its request.
+func apiError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return rpctypes.ErrGRPCCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return rpctypes.ErrGRPCDeadlineExceeded
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
+
+// again reports whether a request that certainly had no effect may do better in a moment, because the
+// group is between two leaders.
+func again(err error) bool {
+	if errors.Is(err, balsa.ErrOutcomeUnknown) {
+		return false
+	}
+	var notLeader *raft.NotLeaderError
+	return errors.Is(err, balsa.ErrNoLeader) || errors.Is(err, balsa.ErrLeaderChanged) ||
+		errors.Is(err, balsa.ErrTransferring) || errors.As(err, &notLeader)
+}

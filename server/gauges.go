@@ -1,0 +1,72 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/etcd/api/v3/version"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// watch adds what is read from the server when somebody looks, rather than counted as it happens.
+func (m *Metrics) watch(s *Server) {
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("etcd_server_has_leader", "Whether a leader is known: 1 yes, 0 no.", func() float64 {
+		return oneIf(s.group.Leadership().Leader != 0)
+	})
+	gauge("etcd_server_is_leader", "Whether this member leads: 1 yes, 0 no.", func() float64 {
+		return oneIf(s.group.Leadership().Role == raft.Leader)
+	})
+	gauge("etcd_server_is_learner", "Whether this member is a learner: 1 yes, 0 no.", func() float64 { return 0 })
+	gauge("etcd_server_quota_backend_bytes", "The size in bytes that the store may reach.", func() float64 {
+		return float64(s.config.QuotaBytes)
+	})
+	gauge("etcd_mvcc_db_total_size_in_bytes", "Logical bytes of all retained revisions.", func() float64 {
+		total, _ := s.store.Sizes()
+		return float64(total)
+	})
+	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Logical bytes of what is live.", func() float64 {
+		_, inUse := s.store.Sizes()
+		return float64(inUse)
+	})
+	gauge("etcd_debugging_mvcc_current_revision", "The store's revision.", func() float64 {
+		return float64(s.store.Revision())
+	})
+	gauge("etcd_server_proposals_pending", "Writes that wait for their answers.", func() float64 {
+		return float64(s.group.Counters().Pending)
+	})
+	gauge("etcd_server_proposals_committed_total", "The last index that is known to be committed.", func() float64 {
+		return float64(s.group.Counters().Committed)
+	})
+	gauge("etcd_server_proposals_applied_total", "The last index that was applied.", func() float64 {
+		return float64(s.group.Counters().Applied)
+	})
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "etcd_server_proposals_failed_total", Help: "Writes that were answered with an error of replication.",
+	}, func() float64 { return float64(s.group.Counters().Failed) }))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "etcd_server_leader_changes_seen_total", Help: "How often this member learned of another leader.",
+	}, func() float64 { return float64(s.group.Counters().LeaderChanges) }))
+	gauge("balsa_server_requests", "Requests in progress.", func() float64 { return float64(s.requests.n.Load()) })
+
+	constant := func(name, help, label, value string) {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}})
+		g.Set(1)
+		m.registry.MustRegister(g)
+	}
+	constant("etcd_server_id", "This member's id, as a label.", "server_id", fmt.Sprintf("%x", uint64(s.config.MemberID)))
+	constant("etcd_server_version", "The level of etcd's API that is spoken, as a label.", "server_version", version.Version)
+	constant("etcd_server_go_version", "The Go version that built this, as a label.", "server_go_version", runtime.Version())
+	constant("etcd_cluster_version", "The level of etcd's API of the cluster, as a label.", "cluster_version", version.APIVersion)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/api/v3/version"
+)
+
+// maintenanceService is what is there so far of the etcd v3 Maintenance service.
+type maintenanceService struct {
+	pb.UnimplementedMaintenanceServer
+	*Server
+}
+
+// storageVersion is the level of etcd's data model that the store has: clients decide features on it.
+const storageVersion = "3.7.0"
+
+// Status tells what this member knows, without asking anybody.
+func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+	leadership := s.group.Leadership()
+	counters := s.group.Counters()
+	total, inUse := s.store.Sizes()
+	response := &pb.StatusResponse{
+		Header:           s.header(nil),
+		Version:          version.Version,
+		DbSize:           total,
+		DbSizeInUse:      inUse,
+		Leader:           uint64(leadership.Leader),
+		RaftTerm:         uint64(leadership.Term),
+		RaftIndex:        uint64(counters.Committed),
+		RaftAppliedIndex: uint64(counters.Applied),
+		StorageVersion:   storageVersion,
+		DbSizeQuota:      s.config.QuotaBytes,
+		DowngradeInfo:    &pb.DowngradeInfo{},
+	}
+	if leadership.Leader == 0 {
+		response.Errors = append(response.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
+	}
+	return response, nil
+}
+
+// Alarm lists the alarms: there are none so far. As in etcd, a member without a leader does not answer.
+func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	if r.Action != pb.AlarmRequest_GET {
+		return nil, notYet(pb.Maintenance_Alarm_FullMethodName + " with action " + r.Action.String())
+	}
+	if err := s.readable(ctx, false); err != nil {
+		return nil, err
+	}
+	return &pb.AlarmResponse{Header: s.header(nil)}, nil
+}
+
+func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	if err := s.recovered(ctx); err != nil {
+		return nil, err
+	}
+	response, err := s.store.Hash(ctx)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	response.Header = s.header(response.Header)
+	return response, nil
+}
+
+func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	if err := s.recovered(ctx); err != nil {
+		return nil, err
+	}
+	response, err := s.store.HashKV(ctx, r.Revision)
+	if err != nil {
+		return nil, apiError(err)
+	}
+	response.Header = s.header(response.Header)
+	return response, nil
+}
