@@ -34,7 +34,6 @@ type checkpoint struct {
 const (
 	headFixed      = 72
 	checkpointSize = 64
-	maxHeadSize    = 1 << 30
 )
 
 func headSize(groups int) int64 { return headFixed + int64(groups)*checkpointSize }

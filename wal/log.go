@@ -115,7 +115,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	errs := []error{failed, l.prepare.close(l.files)}
+	errs := []error{failed, l.prepare.close(l.files, l.identity, failed == nil)}
 	for _, s := range l.segments {
 		errs = append(errs, s.file.Close())
 	}

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 
@@ -42,6 +43,9 @@ func (l *Log) Prepare() error {
 	}
 	err := l.makeNext(true)
 	if err == nil {
+		err = p.writeDirectories(l.files, l.identity)
+	}
+	if err == nil {
 		p.wanted.Store(false)
 	}
 	return err
@@ -54,6 +58,12 @@ func (l *Log) makeNext(fill bool) error {
 		return nil
 	}
 	next, err := l.create(p.number, l.segmentSize)
+	if errors.Is(err, fs.ErrExist) {
+		// Left behind by an attempt that could not clean up. Nobody has used a segment of this number yet.
+		if err = l.fs.Remove(l.path(segmentName(p.number))); err == nil {
+			next, err = l.create(p.number, l.segmentSize)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -149,13 +159,29 @@ func (l *Log) begin(s *segment, previousEnd int64) error {
 	return nil
 }
 
-// close writes what is left to write and releases the next segment; its file stays, for the next start to use or remove.
-func (p *preparation) close(f files) error {
+// writeDirectories writes the directories that are missing. The preparation is locked.
+func (p *preparation) writeDirectories(f files, id Identity) error {
+	for len(p.sealed) > 0 {
+		if err := f.writeDirectory(p.sealed[0], id); err != nil {
+			return fmt.Errorf("wal: writing the directory of segment %d: %w", p.sealed[0], err)
+		}
+		p.sealed = p.sealed[1:]
+	}
+	return nil
+}
+
+// close releases the next segment; its file stays, for the next start to remove. whole says that the log did not fail, so
+// that directories may still be written.
+func (p *preparation) close(f files, id Identity, whole bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.number = 0
-	if p.next == nil {
-		return nil
+	var err error
+	if whole {
+		err = p.writeDirectories(f, id)
 	}
-	return p.next.file.Close()
+	if p.next != nil {
+		err = errors.Join(err, p.next.file.Close())
+	}
+	return err
 }

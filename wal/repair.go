@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/vfs"
@@ -34,6 +35,9 @@ func (l *Log) recover(r *replay, row recoveryRow, report *Report) error {
 		return err
 	}
 	if err := l.repairVotes(r, report); err != nil {
+		return err
+	}
+	if err := l.checkDirectories(report); err != nil {
 		return err
 	}
 	// What was found is durable now; a mark says so from here on.
@@ -179,6 +183,24 @@ func (l *Log) repairVotes(r *replay, report *Report) error {
 	for range writes {
 		if err := v.write(l.files, l.identity, l.synced, l.groups); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkDirectories has those that cannot be used written anew, by and by.
+func (l *Log) checkDirectories(report *Report) error {
+	for _, s := range l.segments[:len(l.segments)-1] {
+		_, err := l.readDirectory(s.number, l.identity)
+		if !errors.As(err, new(*unsound)) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		l.prepare.sealed = append(l.prepare.sealed, s.number)
+		if !errors.Is(err, fs.ErrNotExist) {
+			report.Notes = append(report.Notes, fmt.Sprintf("%s is damaged (%v) and will be written anew", l.path(directoryName(s.number)), err))
 		}
 	}
 	return nil

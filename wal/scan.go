@@ -116,10 +116,10 @@ func allZero(b []byte) bool {
 	return bytes.Equal(b, zeros[:len(b)])
 }
 
-// searchBatches looks for sound headers from off on, where nothing says where one begins, and visits each. It
-// returns the end of the bytes that are not zero.
-func (w *window) searchBatches(number uint64, off int64, salt uint32, visit func(*batch)) (end int64, err error) {
-	magic := []byte{magicBatch & 0xff, magicBatch >> 8 & 0xff, magicBatch >> 16 & 0xff, magicBatch >> 24}
+// searchBatches looks for sound headers from off on, where nothing says where one begins, and visits each until visit
+// returns false. It returns the end of the bytes that are not zero, as far as it came.
+func (w *window) searchBatches(number uint64, off int64, salt uint32, visit func(*batch) (more bool)) (end int64, err error) {
+	magic := order.AppendUint32(nil, magicBatch)
 	end, off = off, align(off)
 	var b batch
 	for off < w.size {
@@ -145,7 +145,9 @@ func (w *window) searchBatches(number uint64, off int64, salt uint32, visit func
 		}
 		switch err := w.readBatch(&b, Position{number, off}, salt); {
 		case err == nil:
-			visit(&b)
+			if !visit(&b) {
+				return end, nil
+			}
 			end = max(end, b.end())
 			off = b.end()
 		case errors.As(err, new(*unsound)):

@@ -12,8 +12,12 @@ import (
 // records that name what is missing.
 type survey struct {
 	*replay
-	known    map[raft.GroupID]raft.Index // how far each group's entries are accounted for: sound, or named
-	previous int64                       // the last sound batch in this segment
+	known map[raft.GroupID]raft.Index // how far each group's entries are accounted for: sound, or named
+
+	// Of the segment that is looked at:
+	window    *window
+	covered   int64 // everything before it is accounted for
+	directory *directory
 }
 
 func (r *replay) survey() error {
@@ -31,47 +35,68 @@ func (r *replay) survey() error {
 	return nil
 }
 
-func (s *survey) segment(number uint64) error {
-	w, err := s.window(number)
-	if err != nil {
+func (s *survey) segment(number uint64) (err error) {
+	if s.window, err = s.files.window(number); err != nil {
 		return err
 	}
-	defer w.file.Close()
-	from := int64(0)
+	defer s.window.file.Close()
+	s.covered = 0
 	if number == s.end.Segment {
-		from = s.end.Offset
+		s.covered = s.end.Offset
 	}
-	if from == 0 && s.stop != placeContradiction {
-		h, err := w.readHead(number)
-		switch {
-		case err == nil:
-			s.believe(h.mark(), func() string { return "the head of " + w.name })
-			s.sound(Position{number, 0})
-			s.nameByCheckpoint(h)
-		case !errors.As(err, new(*unsound)):
+	if s.covered == 0 && s.stop != placeContradiction {
+		if err := s.head(number); err != nil {
 			return err
 		}
 	}
-	s.previous = 0
-	end, err := w.searchBatches(number, from, s.identity.salt(number), func(b *batch) {
-		s.believe(b.mark, func() string { return fmt.Sprintf("the batch at byte %d of %s", b.at.Offset, w.name) })
-		if b.at == s.end {
-			s.nameByFrames(w, b)
-		} else {
-			s.sound(b.at)
-			s.nameByBatch(b)
-		}
-		if !b.isMark() {
-			s.previous = b.at.Offset
-		}
-	})
+	if s.directory, err = s.readDirectory(number, s.identity); err != nil && !errors.As(err, new(*unsound)) {
+		return err
+	}
+	end, err := s.window.searchBatches(number, s.covered, s.identity.salt(number), s.batch)
 	if err != nil {
 		return err
 	}
+	s.nameByDirectory(s.window.size)
 	if number == s.end.Segment {
 		s.written = Position{number, max(end, s.end.Offset)}
 	}
 	return nil
+}
+
+func (s *survey) head(number uint64) error {
+	h, err := s.window.readHead(number)
+	if errors.As(err, new(*unsound)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.believe(h.mark(), func() string { return "the head of " + s.window.name })
+	s.sound(Position{number, 0})
+	s.nameByCheckpoint(h)
+	s.covered = h.size
+	return nil
+}
+
+// batch takes a batch with a sound header into account.
+func (s *survey) batch(b *batch) (more bool) {
+	s.believe(b.mark, func() string { return fmt.Sprintf("the batch at byte %d of %s", b.at.Offset, s.window.name) })
+	if b.at != s.end {
+		s.sound(b.at)
+	}
+	if s.covered < b.at.Offset && !s.nameByDirectory(b.at.Offset) && b.echoOffset >= s.covered {
+		for _, v := range b.echo {
+			s.name(v)
+		}
+	}
+	for _, state := range b.states {
+		if state.restart {
+			s.known[state.group] = state.before.Index
+		}
+	}
+	s.nameByFrames(b)
+	s.covered = b.end()
+	return true
 }
 
 func (s *survey) sound(at Position) {
@@ -80,40 +105,42 @@ func (s *survey) sound(at Position) {
 	}
 }
 
-// nameByFrames names the bad frames of a batch whose header is sound.
-func (s *survey) nameByFrames(w *window, b *batch) {
-	body, err := w.body(b)
+// name adds a run that is lost, and what is missing between it and what is known.
+func (s *survey) name(v run) {
+	s.gap(v.group, v.first-1)
+	s.lost = append(s.lost, v.lost())
+	s.known[v.group] = v.last()
+}
+
+// nameByDirectory names what the segment's directory lists of the bad region that ends at to.
+func (s *survey) nameByDirectory(to int64) bool {
+	if s.directory == nil {
+		return false
+	}
+	for _, v := range s.directory.runs {
+		if v.batch >= s.covered && v.batch < to {
+			s.name(v.run)
+		}
+	}
+	return true
+}
+
+// nameByFrames names the bad frames of a batch whose header is sound, and the gap before its entries.
+func (s *survey) nameByFrames(b *batch) {
+	for _, v := range b.runs {
+		s.gap(v.group, v.first-1)
+		s.known[v.group] = v.last()
+	}
+	body, err := s.window.body(b)
 	if err != nil {
-		return
+		return // the gaps say it less exactly
 	}
 	_ = b.eachFrame(body, func(v run, i int, _ int64, _ raft.Entry, bad error) error {
 		if bad != nil {
 			s.lost = append(s.lost, LostRun{Group: v.group, First: v.first + raft.Index(i), Last: v.first + raft.Index(i), Term: v.term})
 		}
-		s.known[v.group] = v.last()
 		return nil
 	})
-}
-
-// nameByBatch names what a sound batch behind the bad region says of it: by its echo, if that is of a batch in the region, and
-// by the gap before its entries.
-func (s *survey) nameByBatch(b *batch) {
-	if b.at.Segment == s.end.Segment && b.echoOffset >= s.end.Offset && b.echoOffset != s.previous {
-		for _, v := range b.echo {
-			s.gap(v.group, v.first-1)
-			s.lost = append(s.lost, v.lost())
-			s.known[v.group] = v.last()
-		}
-	}
-	for _, state := range b.states {
-		if state.restart {
-			s.known[state.group] = state.before.Index
-		}
-	}
-	for _, v := range b.runs {
-		s.gap(v.group, v.first-1)
-		s.known[v.group] = v.last()
-	}
 }
 
 func (s *survey) nameByCheckpoint(h *head) {
