@@ -24,7 +24,7 @@ func holdPort(port int) (hold, int, error) {
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		h.release()
-		return hold{}, port, fmt.Errorf("%w (%v)", ErrTaken, err)
+		return hold{}, port, takenOr(err)
 	}
 	name, err := unix.Getsockname(fd)
 	address, ok := name.(*unix.SockaddrInet4)
@@ -37,7 +37,7 @@ func holdPort(port int) (hold, int, error) {
 		probe, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			h.release()
-			return hold{}, port, fmt.Errorf("%w (%v)", ErrTaken, err)
+			return hold{}, port, takenOr(err)
 		}
 		probe.Close()
 	}

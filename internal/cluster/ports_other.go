@@ -13,7 +13,7 @@ type hold struct{}
 func holdPort(port int) (hold, int, error) {
 	probe, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
-		return hold{}, port, fmt.Errorf("%w (%v)", ErrTaken, err)
+		return hold{}, port, takenOr(err)
 	}
 	defer probe.Close()
 	return hold{}, probe.Addr().(*net.TCPAddr).Port, nil
