@@ -1,0 +1,119 @@
+package store
+
+import (
+	"github.com/balsadb/balsa/engine"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// execution applies the commands of one batch: it reads through the overlay and writes into one engine batch.
+type execution struct {
+	view
+	counters
+	hasher  hasher
+	batch   engine.Batch
+	members members
+
+	base    int64   // the revision that the batch found
+	tallies []tally // the garbage as of each revision after base
+
+	// Of the command that is being executed:
+	before  counters // as they were when it began
+	changes []change
+
+	keyBytes, valueBytes []byte        // scratch
+	putRequest           pb.PutRequest // the one being executed
+}
+
+// change is one version that the current command writes.
+type change struct {
+	key     []byte
+	written *written
+	version
+	value []byte
+}
+
+// begin starts a command. Either commit or rollback follows.
+func (e *execution) begin() {
+	e.before = e.counters
+	clear(e.changes)
+	e.changes = e.changes[:0]
+}
+
+// rollback takes back what the command has done so far.
+func (e *execution) rollback() {
+	for i := len(e.changes) - 1; i >= 0; i-- {
+		e.changes[i].written.undo()
+	}
+	e.counters = e.before
+	e.changes = e.changes[:0]
+}
+
+// commit writes the command's changes into the batch.
+func (e *execution) commit() {
+	for i := range e.changes {
+		c := &e.changes[i]
+		e.keyBytes = appendVersion(e.appendName(e.keyBytes[:0], c.key), c.at)
+		e.valueBytes = appendIndexValue(e.valueBytes[:0], &c.version)
+		e.batch.Set(e.keyBytes, e.valueBytes)
+
+		e.keyBytes = e.appendLogKey(e.keyBytes[:0], c.at)
+		e.valueBytes = appendLogValue(e.valueBytes[:0], &c.version, &e.garbage, c.key, c.value)
+		e.batch.Set(e.keyBytes, e.valueBytes)
+	}
+	if len(e.changes) > 0 {
+		e.tallies = append(e.tallies, e.garbage)
+	}
+}
+
+// place gives the command's next change its revision. The first one takes a main revision for the command.
+func (e *execution) place() revision {
+	if len(e.changes) == 0 {
+		e.revision++
+		e.garbage.add(e.next)
+		e.next = tally{}
+	}
+	return revision{e.revision, uint32(len(e.changes))}
+}
+
+// put writes a version of key. Key and value are kept until the batch is applied.
+func (e *execution) put(key, value []byte, lease int64) error {
+	previous, exists, err := e.newest(key)
+	if err != nil {
+		return err
+	}
+	v := version{
+		at: e.place(), created: e.revision, count: 1, lease: lease,
+		valueHash: hashValue(value), valueSize: int64(len(value)),
+	}
+	if exists && !previous.tombstone {
+		v.created, v.count = previous.created, previous.count+1
+		e.supersede(key, &previous)
+	}
+	e.write(key, &v, value)
+	return nil
+}
+
+// delete writes a tombstone over a live version.
+func (e *execution) delete(key []byte, live *version) {
+	v := version{at: e.place(), tombstone: true}
+	e.supersede(key, live)
+	e.next.add(e.write(key, &v, nil))
+}
+
+// supersede counts a version that the current command replaces: a compaction at this revision would drop it, but
+// what the command itself wrote is dropped by later ones only (see counters).
+func (e *execution) supersede(key []byte, v *version) {
+	t := tally{v.size(key), e.hasher.version(key, v)}
+	if v.at.main < e.revision {
+		e.garbage.add(t)
+	} else {
+		e.next.add(t)
+	}
+}
+
+func (e *execution) write(key []byte, v *version, value []byte) tally {
+	t := tally{v.size(key), e.hasher.version(key, v)}
+	e.all.add(t)
+	e.changes = append(e.changes, change{key, e.overlay.add(key, *v, value), *v, value})
+	return t
+}

@@ -1,0 +1,91 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/balsadb/balsa/engine"
+)
+
+// The spaces of a group's keys; docs/data-model.md describes what is in them.
+const (
+	spaceMember  = 'a'
+	spaceCollect = 'c'
+	spaceMeta    = 'm'
+	spaceLog     = 'r'
+	spaceRuntime = 's'
+	spaceIndex   = engine.Versioned
+)
+
+// versionSize is the length of an index key's version: main and sub, inverted so that newer ones sort first.
+const versionSize = 12
+
+// logKeySize is the length of a key of the revision log.
+const logKeySize = engine.HeaderSize + 12
+
+// revision is a place in the history: all changes of one command have the same main, and count their subs from 0.
+type revision struct {
+	main int64
+	sub  uint32
+}
+
+// lastOf is greater than or equal to every revision with the given main.
+func lastOf(main int64) revision { return revision{main, math.MaxUint32} }
+
+// layout makes the keys of one group.
+type layout struct{ group uint64 }
+
+func (l layout) single(space byte) []byte { return engine.AppendHeader(nil, l.group, space) }
+
+// appendName appends the prefix of the index keys of a user's key.
+func (l layout) appendName(dst, key []byte) []byte {
+	return engine.AppendName(engine.AppendHeader(dst, l.group, spaceIndex), key)
+}
+
+// appendVersion makes an index prefix a whole index key.
+func appendVersion(dst []byte, at revision) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, ^uint64(at.main))
+	return binary.BigEndian.AppendUint32(dst, ^at.sub)
+}
+
+// cutIndexKey returns what an index key is about. The name aliases key or buffer.
+func cutIndexKey(buffer, key []byte) (name []byte, at revision, err error) {
+	if len(key) <= engine.HeaderSize {
+		return nil, revision{}, fmt.Errorf("%w: index key %q is too short", errCorrupt, key)
+	}
+	name, version, err := engine.CutName(buffer, key[engine.HeaderSize:])
+	if err != nil {
+		return nil, revision{}, fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	if len(version) != versionSize {
+		return nil, revision{}, fmt.Errorf("%w: index key %q has a version of %d bytes", errCorrupt, key, len(version))
+	}
+	at.main = int64(^binary.BigEndian.Uint64(version))
+	at.sub = ^binary.BigEndian.Uint32(version[8:])
+	return name, at, nil
+}
+
+// indexEnd is greater than all index keys of the group.
+func (l layout) indexEnd() []byte { return l.single(spaceIndex + 1) }
+
+// appendLogKey appends a key of the revision log.
+func (l layout) appendLogKey(dst []byte, at revision) []byte {
+	dst = engine.AppendHeader(dst, l.group, spaceLog)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(at.main))
+	return binary.BigEndian.AppendUint32(dst, at.sub)
+}
+
+func cutLogKey(key []byte) (revision, error) {
+	if len(key) != logKeySize {
+		return revision{}, fmt.Errorf("%w: revision log key %q has %d bytes", errCorrupt, key, len(key))
+	}
+	return revision{
+		main: int64(binary.BigEndian.Uint64(key[engine.HeaderSize:])),
+		sub:  binary.BigEndian.Uint32(key[engine.HeaderSize+8:]),
+	}, nil
+}
+
+func (l layout) memberKey(id uint64) []byte {
+	return binary.BigEndian.AppendUint64(l.single(spaceMember), id)
+}
