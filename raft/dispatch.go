@@ -106,7 +106,9 @@ func (r *Raft) wellFormedAppend(m *AppendEntries) bool {
 // settleTerm compares the message's term with ours, and reports whether the message is to be handled.
 //
 //	message                | lower term                | higher term
-//	PreVoteRequest         | handled (refused)         | handled: a question is not a claim, no term changes
+//	PreVoteRequest         | handled                   | handled: a question is not a claim, no term changes
+//	PreVoteResponse        | handled: who is behind in | adopted
+//	                       | terms may promise a vote  |
 //	RequestVote            | refused, with our term    | ignored where content with our leader, unless it is a transfer; else adopted
 //	AppendEntries          | answered with our term    | adopted
 //	any other              | ignored                   | adopted
@@ -122,7 +124,7 @@ func (r *Raft) settleTerm(from *progress, m Message) bool {
 		case kindAppendEntries: // a former leader, which learns of our term by this
 			r.send(from, &AppendResponse{Term: r.hard.Term, Last: r.log.last})
 		}
-		return false
+		return m.kind() == kindPreVoteResponse
 	}
 	if request, ok := m.(*RequestVote); ok && !request.Transfer && r.sticky() {
 		return false

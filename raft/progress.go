@@ -43,7 +43,9 @@ type progress struct {
 	// probeSent: in StateProbe, an append is under way. A heartbeat sends the next one, answered or not.
 	probeSent bool
 	// blind: in StateProbe, next is a mere guess, so that probes carry no entries.
-	blind    bool
+	blind bool
+	// probed is what the last probe carried: its last entry, or none.
+	probed   sent
 	inflight inflight
 	// fetched are entries from next on that were read from the log's files; fetching says that they were asked for.
 	fetched  []Entry
@@ -79,11 +81,16 @@ func (p *progress) probe(next Index, blind bool) {
 	p.drop()
 }
 
-// replicate begins to pipeline, after next-1 was found to agree.
+// replicate begins to pipeline, after next-1 was found to agree. What the last probe carried is under way.
 func (p *progress) replicate() {
+	probed := p.probed
 	p.state = StateReplicate
-	p.next = max(p.next, p.match+1)
 	p.drop()
+	p.next = max(p.next, p.match+1)
+	if probed.last >= p.next {
+		p.next = probed.last + 1
+		p.inflight.add(probed.last, probed.bytes)
+	}
 }
 
 // needsSnapshot says that the follower's log ends too early for this log.
@@ -94,6 +101,7 @@ func (p *progress) needsSnapshot() {
 
 func (p *progress) drop() {
 	p.inflight.reset()
+	p.probed = sent{}
 	p.fetched, p.fetching = nil, false
 }
 

@@ -155,10 +155,12 @@ func (r *Raft) sendProbe(p *progress) bool {
 		return false
 	}
 	p.probeSent = true
+	p.probed = sent{}
 	var entries []Entry
 	if !p.blind && r.log.cache.has(p.next) {
-		high, _ := r.log.cache.fit(p.next, r.log.last+1, r.config.Limits.MessageBytes)
+		high, bytes := r.log.cache.fit(p.next, r.log.last+1, r.config.Limits.MessageBytes)
 		entries = r.log.cache.slice(p.next, high)
+		p.probed = sent{last: high - 1, bytes: bytes}
 	}
 	r.sendAppend(p, p.next-1, entries)
 	return true

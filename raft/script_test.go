@@ -18,6 +18,9 @@ func TestScripts(t *testing.T) {
 			var trace strings.Builder
 			if s.world != nil {
 				s.world.t, s.world.trace = t, &trace
+				if has(d, "quietly") {
+					s.world.trace = nil
+				}
 			}
 			run, ok := scriptCommands[d.Cmd]
 			if !ok {
@@ -34,15 +37,15 @@ func TestScripts(t *testing.T) {
 					}
 				}
 			}
-			if trace.Len() == 0 {
-				return "(nothing)"
-			}
 			return trace.String()
 		})
 	})
 }
 
-type script struct{ world *world }
+type script struct {
+	world   *world
+	delayed []parcel
+}
 
 // The commands. Members are named by their numbers.
 //
@@ -52,16 +55,24 @@ type script struct{ world *world }
 //	settle                       all messages arrive, all disks write, until everything is quiet
 //	step                         each member gives its output once; nothing arrives yet
 //	arrive 1 2 [lose]            the messages from 1 to 2 arrive (or are lost)
+//	delay 1 2 / late 1 2         the messages from 1 to 2 are held up by the network; they arrive
 //	propose 1 a b                member 1 is given two commands
-//	slow 1 / persist 1 [n]       member 1's writes wait; its first n writes are done now
+//	slow 1 / fast 1              member 1's writes wait; they do not any more
+//	persist 1 [n]                member 1's writes (its first n) are done now
 //	isolate 1 / heal             member 1 is cut off; all cuts are mended
 //	crash 1 / restart 1          what member 1's disk has not done is lost
 //	read 1 7                     a read with id 7 at member 1
 //	transfer 1 2                 member 1 hands its office to member 2
 //	broken 2 1 [refused]         member 2 notices that its connection to 1 broke
 //	connected 2 1
-//	logs                         the terms of every log, with commit and stable index
+//	logs [1 2]                   the terms of every log, with commit and stable index
 //	progress 1                   a leader's view of the others
+//	append 3 from=1 term=2 prev=(1,1) entries=(1,2) commit=1
+//	                             an append as leader 1 might send it arrives at member 3
+//	vote 3 from=1 term=2 last=(1,1) [transfer]
+//	                             a request for a vote arrives at member 3
+//
+// With quietly at the end, a command does not tell what happens.
 var scriptCommands map[string]func(*script, *testing.T, *datadriven.TestData)
 
 func init() {
@@ -70,10 +81,15 @@ func init() {
 		"timeout":   func(s *script, t *testing.T, d *datadriven.TestData) { s.world.timeout(s.member(t, d, 0)) },
 		"pass":      (*script).pass,
 		"settle":    func(s *script, _ *testing.T, _ *datadriven.TestData) { s.world.settle() },
+		"append":    (*script).append,
+		"vote":      (*script).vote,
+		"delay":     (*script).delay,
+		"late":      (*script).late,
 		"step":      (*script).step,
 		"arrive":    (*script).arrive,
 		"propose":   (*script).propose,
 		"slow":      func(s *script, t *testing.T, d *datadriven.TestData) { s.member(t, d, 0).slow = true },
+		"fast":      func(s *script, t *testing.T, d *datadriven.TestData) { s.member(t, d, 0).slow = false },
 		"persist":   (*script).persist,
 		"isolate":   func(s *script, t *testing.T, d *datadriven.TestData) { s.world.isolate(s.member(t, d, 0).id) },
 		"heal":      func(s *script, _ *testing.T, _ *datadriven.TestData) { s.world.heal() },
@@ -100,7 +116,7 @@ func number(t *testing.T, d *datadriven.TestData, i int) int {
 	return n
 }
 
-func flag(d *datadriven.TestData, name string) bool {
+func has(d *datadriven.TestData, name string) bool {
 	for _, a := range d.CmdArgs {
 		if a.Key == name {
 			return true
@@ -138,6 +154,70 @@ func (s *script) pass(t *testing.T, d *datadriven.TestData) {
 	s.world.pass(length)
 }
 
+// append is a message from a leader that need not exist. The entries are given by their terms.
+func (s *script) append(t *testing.T, d *datadriven.TestData) {
+	var from, term, commit, index, prevTerm uint64
+	d.ScanArgs(t, "from", &from)
+	d.ScanArgs(t, "term", &term)
+	d.MaybeScanArgs(t, "commit", &commit)
+	d.ScanArgs(t, "prev", &index, &prevTerm)
+	m := &AppendEntries{Term: Term(term), Prev: Position{Index(index), Term(prevTerm)}, Commit: Index(commit)}
+	for _, a := range d.CmdArgs {
+		for i, value := range a.Vals {
+			if a.Key == "entries" {
+				var entryTerm Term
+				fmt.Sscan(value, &entryTerm)
+				m.Entries = append(m.Entries, entryAt(Index(index)+Index(i)+1, entryTerm))
+			}
+		}
+	}
+	s.inject(t, d, MemberID(from), m)
+}
+
+func (s *script) vote(t *testing.T, d *datadriven.TestData) {
+	var from, term, index, lastTerm uint64
+	d.ScanArgs(t, "from", &from)
+	d.ScanArgs(t, "term", &term)
+	d.ScanArgs(t, "last", &index, &lastTerm)
+	s.inject(t, d, MemberID(from), &RequestVote{
+		Term: Term(term), Last: Position{Index(index), Term(lastTerm)}, Transfer: has(d, "transfer"),
+	})
+}
+
+func (s *script) inject(t *testing.T, d *datadriven.TestData, from MemberID, m Message) {
+	to := s.member(t, d, 0)
+	s.world.say("%d -> %d %s", from, to.id, describe(m))
+	to.raft.Receive(s.world.now, Envelope{Group: 1, From: from, To: to.id, FromLife: 1, ToLife: 1, Message: m})
+	s.world.output(to)
+}
+
+// between takes the messages from one member to another out of a list.
+func (s *script) between(t *testing.T, d *datadriven.TestData, list *[]parcel) (taken []parcel) {
+	from, to := s.member(t, d, 0).id, s.member(t, d, 1).id
+	var left []parcel
+	for _, p := range *list {
+		if p.From == from && p.To == to {
+			taken = append(taken, p)
+		} else {
+			left = append(left, p)
+		}
+	}
+	*list = left
+	return taken
+}
+
+func (s *script) delay(t *testing.T, d *datadriven.TestData) {
+	s.delayed = append(s.delayed, s.between(t, d, &s.world.network)...)
+}
+
+func (s *script) late(t *testing.T, d *datadriven.TestData) {
+	for _, p := range s.between(t, d, &s.delayed) {
+		s.world.say("%d -> %d late: %s", p.From, p.To, describe(p.Message))
+		s.world.hand(p)
+	}
+	s.world.output(s.member(t, d, 1))
+}
+
 func (s *script) step(*testing.T, *datadriven.TestData) {
 	for _, m := range s.world.members {
 		s.world.output(m)
@@ -148,24 +228,14 @@ func (s *script) step(*testing.T, *datadriven.TestData) {
 }
 
 func (s *script) arrive(t *testing.T, d *datadriven.TestData) {
-	from, to := s.member(t, d, 0).id, s.member(t, d, 1).id
-	var taken, left []parcel
-	for _, p := range s.world.network {
-		if p.From == from && p.To == to {
-			taken = append(taken, p)
-		} else {
-			left = append(left, p)
-		}
-	}
-	s.world.network = left
-	for _, p := range taken {
-		if flag(d, "lose") {
+	for _, p := range s.between(t, d, &s.world.network) {
+		if has(d, "lose") {
 			s.world.say("%d -> %d lost: %s", p.From, p.To, describe(p.Message))
 			continue
 		}
 		s.world.hand(p)
 	}
-	s.world.output(s.world.member(to))
+	s.world.output(s.member(t, d, 1))
 }
 
 func (s *script) propose(t *testing.T, d *datadriven.TestData) {
@@ -204,15 +274,18 @@ func (s *script) transfer(t *testing.T, d *datadriven.TestData) {
 }
 
 func (s *script) broken(t *testing.T, d *datadriven.TestData) {
-	s.member(t, d, 0).raft.PeerBroken(s.world.now, s.member(t, d, 1).id, flag(d, "refused"))
+	s.member(t, d, 0).raft.PeerBroken(s.world.now, s.member(t, d, 1).id, has(d, "refused"))
 }
 
 func (s *script) connected(t *testing.T, d *datadriven.TestData) {
 	s.member(t, d, 0).raft.PeerConnected(s.world.now, s.member(t, d, 1).id)
 }
 
-func (s *script) logs(*testing.T, *datadriven.TestData) {
+func (s *script) logs(_ *testing.T, d *datadriven.TestData) {
 	for _, m := range s.world.members {
+		if len(d.CmdArgs) > 0 && !has(d, fmt.Sprint(m.id)) {
+			continue
+		}
 		if m.raft == nil {
 			s.world.say("%d is down", m.id)
 			continue

@@ -398,3 +398,10 @@ func describeEntries(entries []Entry) string {
 func describeWrite(w *Write) string {
 	return fmt.Sprintf("#%d: term %d, vote %d, %s", w.Seq, w.HardState.Term, w.HardState.Vote, describeEntries(w.Entries))
 }
+
+// entryAt is an entry as a leader of its term would have placed it.
+func entryAt(index Index, term Term) Entry {
+	e := SealedEntry(EntryNormal, fmt.Appendf(nil, "%d.%d", index, term))
+	e.place(1, index, term)
+	return e
+}
