@@ -159,6 +159,13 @@ func (r *replay) corruption(row recoveryRow) error {
 	default:
 		e.Proof = row.reason
 	}
+	if r.finding().place == placeHead && r.end.Segment < r.proof.mark.Segment {
+		e.File, e.Offset, e.End, e.Why = r.path(segmentName(r.badHead)), 0, headFixed, r.whyHead.Error()
+		if r.nextSound.Segment == r.badHead {
+			e.End = r.nextSound.Offset
+		}
+		return e
+	}
 	if r.nextSound.Segment == r.end.Segment {
 		e.End = r.nextSound.Offset
 	}

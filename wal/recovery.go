@@ -6,15 +6,15 @@ import "fmt"
 type place uint8
 
 const (
-	placeEmpty         place = iota // there are no segments
-	placeFirstHead                  // the first segment has no sound head
-	placeHead                       // a later one has none; the segment before it ended at zeros
-	placeBody                       // among the batches of a segment
-	placeContradiction              // at a record whose checksum is good and which does not follow from those before it
-	placeGap                        // a segment's file is missing
+	placeEmpty         place = 1 << iota // there are no segments
+	placeFirstHead                       // the first segment has no sound head
+	placeBody                            // among the batches of a segment, which is the last one
+	placeHead                            // the same, and there is another one, without a sound head
+	placeContradiction                   // at a record whose checksum is good and which does not follow from those before it
+	placeGap                             // a segment's file is missing
 )
 
-// after is what follows there.
+// after is what follows there, in the same segment.
 type after uint8
 
 const (
@@ -81,21 +81,18 @@ var recoveryTable = []recoveryRow{
 	{"first head lost, proved", placeFirstHead, afterAny, provedMore, copiesAny, refuse,
 		"a later record proves that the head was durable"},
 
-	{"roll interrupted", placeHead, afterAny, unproved, copiesAny, resume,
-		"a segment is used only after its head was durable, and every record in it proves that; this one was not used, and is removed"},
-	{"head lost", placeHead, afterAny, provedMore, copiesAny, refuse,
-		"a later record proves that the head was durable"},
-
-	{"clean end", placeBody, afterZeros, unproved, copiesAny, resume,
-		"the end of the log; a copy of the votes that is damaged is written anew from the log, which is whole"},
-	{"torn tail", placeBody, afterBytes, unproved, copiesSound, cut,
+	{"clean end", placeBody | placeHead, afterZeros, unproved, copiesAny, resume,
+		"the end of the log; a segment behind it was prepared, or about to be used, and is removed; a copy of the votes that is damaged is written anew from the log, which is whole"},
+	{"torn tail", placeBody | placeHead, afterBytes, unproved, copiesSound, cut,
 		"nothing proves that it was durable: a write that was under way when the power went, never acknowledged"},
-	{"torn tail without votes", placeBody, afterBytes, unproved, copiesDamaged | copiesMissing, refuse,
+	{"torn tail without votes", placeBody | placeHead, afterBytes, unproved, copiesDamaged | copiesMissing, refuse,
 		"the votes are written only when the log is whole: no crash damages both, and what is cut might hold the only copy of a vote"},
 	{"end lost", placeBody, afterZeros, provedMore, copiesAny, refuse,
 		"a mark proves that there was more: zeroed sectors, or a file that became shorter"},
 	{"corruption", placeBody, afterBytes, provedMore, copiesAny, refuse,
 		"a mark proves that these bytes were durable: they may have been acknowledged"},
+	{"head lost", placeHead, afterAny, provedMore, copiesAny, refuse,
+		"a later record proves that a segment was in use whose head is not sound"},
 
 	{"contradiction", placeContradiction, afterAny, provedAny, copiesAny, refuse,
 		"whole records that do not fit together: written by an error of ours, or exchanged on the disk"},
@@ -112,7 +109,7 @@ type finding struct {
 }
 
 func (row recoveryRow) covers(f finding) bool {
-	return row.place == f.place && row.after&f.after != 0 && row.proved&f.proved != 0 && row.copies&f.copies != 0
+	return row.place&f.place != 0 && row.after&f.after != 0 && row.proved&f.proved != 0 && row.copies&f.copies != 0
 }
 
 func decide(f finding) (recoveryRow, error) {
@@ -132,6 +129,9 @@ func (r *replay) finding() finding {
 	}
 	if r.end.Less(r.proof.mark) {
 		f.proved = provedMore
+	}
+	if r.stop == placeBody && r.badHead != 0 {
+		f.place = placeHead
 	}
 	if r.copies[0] == nil || r.copies[1] == nil {
 		f.copies = copiesDamaged

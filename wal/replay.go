@@ -13,12 +13,14 @@ type replay struct {
 	copies   [2]*voteCopy
 	badVotes [2]error
 
-	groups *groups
-	end    Position // everything before it is sound
-	stop   place    // what kind of place that is
-	why    error    // what is wrong there
-	proof  proof    // the highest mark
-	used   int      // how many of the segments the log has got into
+	groups  *groups
+	end     Position // everything before it is sound
+	stop    place    // what kind of place that is
+	why     error    // what is wrong there
+	badHead uint64   // the segment behind it whose head is not sound, and why
+	whyHead error
+	proof   proof // the highest mark
+	used    int   // how many of the segments the log has got into
 
 	lastRuns   []run // of the last batch, and where it is
 	lastOffset int64
@@ -84,9 +86,10 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 	}
 	h, err := w.readHead(number)
 	if errors.As(err, new(*unsound)) {
-		r.stop, r.why = placeHead, err
 		if i == 0 {
-			r.stop, r.end = placeFirstHead, Position{number, 0}
+			r.stop, r.end, r.why = placeFirstHead, Position{number, 0}, err
+		} else {
+			r.badHead, r.whyHead = number, err
 		}
 		return false, nil
 	}

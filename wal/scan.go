@@ -37,15 +37,15 @@ func (w *window) readHead(number uint64) (*head, error) {
 
 // header reads a record's whole header and checks magic, size, checksum and version.
 func (w *window) header(off int64, magic uint32, smallest int, salt uint32) ([]byte, error) {
-	if w.size-off < int64(smallest) {
-		return nil, &unsound{fmt.Errorf("the file ends after %d more bytes", w.size-off)}
-	}
-	prefix, err := w.bytes(off, prefixSize)
+	prefix, err := w.bytes(off, min(prefixSize, w.size-off))
 	if err != nil {
 		return nil, err
 	}
 	if allZero(prefix) {
 		return nil, &unsound{errNothing}
+	}
+	if w.size-off < int64(smallest) {
+		return nil, &unsound{fmt.Errorf("the file ends after %d more bytes", w.size-off)}
 	}
 	size, err := headerSize(prefix, magic, smallest)
 	if err == nil && size > w.size-off {
