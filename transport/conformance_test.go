@@ -3,6 +3,7 @@ package transport
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -37,13 +38,11 @@ func (e event) String() string {
 type recorder struct {
 	t      *testing.T
 	events chan event
-	stall  chan struct{} // while it is open for reading, Received waits for it
+	stall  atomic.Pointer[chan struct{}] // while there is one, Received waits until it is closed
 }
 
 func newRecorder(t *testing.T) *recorder {
-	stall := make(chan struct{})
-	close(stall)
-	return &recorder{t: t, events: make(chan event, 1<<16), stall: stall}
+	return &recorder{t: t, events: make(chan event, 1<<16)}
 }
 
 func (r *recorder) Connected(peer raft.MemberID) { r.events <- event{what: "connected", peer: peer} }
@@ -53,7 +52,9 @@ func (r *recorder) Broken(peer raft.MemberID, refused bool) {
 }
 
 func (r *recorder) Received(from raft.MemberID, frame []byte) {
-	<-r.stall
+	if stall := r.stall.Load(); stall != nil {
+		<-*stall
+	}
 	r.events <- event{what: "received", peer: from, frame: frame}
 }
 
@@ -248,7 +249,7 @@ func conformUnconnected(t *testing.T, open func(*testing.T, Limits) network) {
 func conformFull(t *testing.T, open func(*testing.T, Limits) network) {
 	a, _, _, atB := pair(t, open(t, Limits{QueueBytes: 1 << 20, QueueFrames: 100}))
 	stalled := make(chan struct{})
-	atB.stall = stalled
+	atB.stall.Store(&stalled)
 	taken := uint64(0)
 	for a.Send(2, numbered(taken, 64<<10)) { // sockets take some before the queue fills
 		taken++

@@ -21,7 +21,8 @@ type outgoing struct {
 	ended chan struct{} // the peer closed, or said something odd: readErr, written before, says why
 
 	readErr  error
-	lastPong atomic.Int64 // in nanoseconds since the transport's start
+	lastPong atomic.Int64 // when the last answer came, in nanoseconds since the transport's start
+	answered atomic.Int64 // when the ping that it answers was sent
 
 	// The rest belongs to run.
 	taken    []outFrame
@@ -69,13 +70,12 @@ func (o *outgoing) run() error {
 		case <-o.ping.C:
 			o.pingDue = true
 		case <-o.pongs:
-			p.tellBroken(false) // where an incoming connection ended: this one lives
-			p.tellConnected()
+			p.alive(time.Duration(o.answered.Load()))
 		case <-p.kick:
 			if !p.hasURL(o.url.raw) {
 				return errMoved
 			}
-			o.pingDue = p.owes() // find out at once whether this connection lives
+			o.pingDue = p.inDoubt() // find out at once whether this connection lives
 		case <-o.ended:
 			return o.readErr
 		}
@@ -105,7 +105,7 @@ func (o *outgoing) send() error {
 		}
 		o.pingDue = false
 		o.ping.Reset(o.peer.transport.config.Timing.Ping)
-		o.batch.addPing(time.Since(o.peer.transport.start))
+		o.batch.addPing(o.peer.transport.now())
 	}
 	var gathered load
 	for i, f := range o.taken {
@@ -128,12 +128,12 @@ func (o *outgoing) flush(gathered load) error {
 		return nil
 	}
 	defer o.batch.reset()
-	if err := o.batch.write(o.conn, o.extendDeadline); err != nil {
-		return err
-	}
 	c := &o.peer.counters
 	c.sentFrames.Add(uint64(gathered.frames))
 	c.sentBytes.Add(uint64(o.batch.size))
+	if err := o.batch.write(o.conn, o.extendDeadline); err != nil {
+		return err
+	}
 	if o.batch.size >= largeWrite {
 		o.progress = time.Now()
 	}
@@ -191,11 +191,12 @@ func (o *outgoing) read() {
 // pong notes the answer to a ping that was sent at an instant.
 func (o *outgoing) pong(sent time.Duration) error {
 	t := o.peer.transport
-	now := time.Since(t.start)
+	now := t.now()
 	if sent < 0 || sent > now {
 		return fmt.Errorf("%w: an answer to a ping that was never sent", errMalformed)
 	}
 	o.lastPong.Store(int64(now))
+	o.answered.Store(int64(sent))
 	o.peer.counters.roundTrip.Store(int64(now - sent))
 	if t.config.OnRoundTrip != nil {
 		t.config.OnRoundTrip(o.peer.id, now-sent)

@@ -35,11 +35,12 @@ type peer struct {
 	trouble  string // the last error, for status
 	said     string // the kind of trouble that was logged last
 
-	tell   sync.Mutex
-	told   bool // Connected was the last thing told
-	owed   bool // a connection ended, and Broken was not told yet
-	silent bool // nothing is told any more
-	late   *time.Timer
+	tell    sync.Mutex
+	told    bool          // Connected was the last thing told
+	owed    bool          // a connection ended, and Broken was not told yet
+	doubted time.Duration // when a connection ended last: the other one needs an answer to a later ping to count as alive
+	silent  bool          // nothing is told any more
+	late    *time.Timer
 }
 
 // outFrame is a frame in a queue.
@@ -123,8 +124,7 @@ func (p *peer) connected(l *outgoing) {
 	p.link, p.trouble, p.said = l, "", ""
 	p.queue, p.waiting = nil, load{}
 	p.mu.Unlock()
-	p.tellBroken(false)
-	p.tellConnected()
+	p.alive(p.transport.now())
 }
 
 // disconnected ends a link. What was queued for it is lost: nothing is sent again over the next one (E54).
@@ -156,7 +156,6 @@ func (p *peer) attach(in *incoming) bool {
 		<-former.done
 	}
 	p.tellBroken(false)
-	p.tellConnected()
 	signal(p.kick) // who can reach us can perhaps be reached
 	return true
 }
@@ -208,26 +207,29 @@ func (p *peer) deliver(frame []byte) {
 func (p *peer) owe() {
 	p.tell.Lock()
 	defer p.tell.Unlock()
+	p.doubted = p.transport.now()
 	if p.owed || p.silent {
 		return
 	}
 	p.owed = true
-	p.late = time.AfterFunc(p.transport.config.Timing.Redial, func() {
-		p.tellBroken(false)
-		p.tellConnected()
-	})
+	p.late = time.AfterFunc(p.transport.config.Timing.Redial, func() { p.tellBroken(false) })
 }
 
-func (p *peer) owes() bool {
+// inDoubt reports whether a connection ended since the receiver was told that frames can be sent.
+func (p *peer) inDoubt() bool {
 	p.tell.Lock()
 	defer p.tell.Unlock()
-	return p.owed
+	return p.owed || !p.told
 }
 
 // tellBroken tells what is owed, if anything is.
 func (p *peer) tellBroken(refused bool) {
 	p.tell.Lock()
 	defer p.tell.Unlock()
+	p.pay(refused)
+}
+
+func (p *peer) pay(refused bool) {
 	if !p.owed || p.silent {
 		return
 	}
@@ -236,18 +238,19 @@ func (p *peer) tellBroken(refused bool) {
 	p.receiver.Broken(p.id, refused)
 }
 
-// tellConnected tells that frames can be sent, where that is so and was not told.
-func (p *peer) tellConnected() {
+// alive says that the link to the peer was known to work at an instant. If that was after the last break, the receiver is
+// told of that break, and that frames can be sent.
+func (p *peer) alive(at time.Duration) {
 	p.tell.Lock()
 	defer p.tell.Unlock()
-	p.mu.Lock()
-	up := p.link != nil
-	p.mu.Unlock()
-	if !up || p.told || p.owed || p.silent {
+	if at < p.doubted || p.silent {
 		return
 	}
-	p.told = true
-	p.receiver.Connected(p.id)
+	p.pay(false)
+	if !p.told {
+		p.told = true
+		p.receiver.Connected(p.id)
+	}
 }
 
 // silence ends what the receiver is told; when it returns, no call is running.

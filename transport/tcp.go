@@ -205,6 +205,9 @@ func (t *TCP) Reject(peer raft.MemberID, why error) {
 	}
 }
 
+// now is the time on the clock that pings carry.
+func (t *TCP) now() time.Duration { return time.Since(t.start) }
+
 func (t *TCP) peer(id raft.MemberID) *peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
