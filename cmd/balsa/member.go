@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/engine/pebble"
+	"github.com/balsadb/balsa/internal/bootstrap"
+	"github.com/balsadb/balsa/internal/datadir"
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/server"
+	"github.com/balsadb/balsa/store"
+	"github.com/balsadb/balsa/transport"
+	"github.com/balsadb/balsa/vfs"
+)
+
+// theGroup is the one group that a member takes part in.
+const theGroup balsa.GroupID = 1
+
+// member is a running member: all floors of the house, in the order in which they were put on each other.
+type member struct {
+	plan   *plan
+	logger *slog.Logger
+
+	peers, clients, metrics []net.Listener
+	dir                     *datadir.Directory
+	store                   *store.Store
+	transport               *transport.TCP
+	observer                *server.Metrics
+	host                    *balsa.Host
+	group                   *balsa.Group
+	server                  *server.Server
+
+	failed  chan error     // why it cannot go on
+	closers []func() error // run last to first
+}
+
+// startMember puts a member together and has it serve. When it fails nothing is left of it; before the ports are its
+// own and the directory is locked, nothing is changed on disk.
+func startMember(p *plan, logger *slog.Logger) (*member, error) {
+	m := &member{plan: p, logger: logger, failed: make(chan error, 1), observer: server.NewMetrics()}
+	for _, step := range []func() error{m.listen, m.openDirectory, m.openStore, m.openTransport, m.openHost, m.openServer} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+	}
+	m.serve()
+	return m, nil
+}
+
+func (m *member) onClose(f func() error) { m.closers = append(m.closers, f) }
+
+func (m *member) close() error {
+	var errs []error
+	for _, f := range slices.Backward(m.closers) {
+		errs = append(errs, f())
+	}
+	m.closers = nil
+	return errors.Join(errs...)
+}
+
+func (m *member) listen() (err error) {
+	options := socketOptions{m.plan.settings.Bool("socket-reuse-port"), m.plan.settings.Bool("socket-reuse-address")}
+	m.onClose(func() error {
+		closeAll(slices.Concat(m.peers, m.clients, m.metrics)) // most are closed by whom they were given to
+		return nil
+	})
+	if m.peers, err = listen("listen-peer-urls", m.plan.listenPeer, options); err != nil {
+		return err
+	}
+	if m.clients, err = listen("listen-client-urls", m.plan.listenClient, options); err != nil {
+		return err
+	}
+	m.metrics, err = listen("listen-metrics-urls", m.plan.listenMetrics, options)
+	return err
+}
+
+func (m *member) openDirectory() (err error) {
+	if m.dir, err = datadir.Open(vfs.NewOS(m.plan.dataDir), m.plan.dataDir, m.plan.identity, rand.Reader); err != nil {
+		return err
+	}
+	m.onClose(m.dir.Close)
+	return nil
+}
+
+func (m *member) openStore() error {
+	engine, err := pebble.Open(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger})
+	if err != nil {
+		return err
+	}
+	m.onClose(engine.Close)
+	m.store, err = store.Open(engine, store.Options{Group: theGroup})
+	return err
+}
+
+func (m *member) openTransport() (err error) {
+	id := m.dir.Identity
+	m.transport, err = transport.NewTCP(transport.TCPConfig{
+		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: 1, DataDir: id.ID},
+		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
+	})
+	if err != nil {
+		return err
+	}
+	for _, other := range id.Cluster.Members {
+		if other.ID == id.Member {
+			continue
+		}
+		if err := m.transport.AddPeer(other.ID, other.PeerURLs); err != nil {
+			return errors.Join(err, m.transport.Close())
+		}
+	}
+	return nil // the host closes it
+}
+
+func (m *member) openHost() (err error) {
+	id := m.dir.Identity
+	m.host, err = balsa.OpenHost(balsa.HostConfig{
+		Member: id.Member, Cluster: id.Cluster.ID, DataDir: id.ID, FS: m.logFS(), Dir: datadir.LogDir,
+		Transport: m.transport, Logger: m.logger, Observer: m.observer,
+	})
+	if err != nil {
+		return err
+	}
+	m.onClose(m.host.Close)
+	var members []raft.Member
+	for _, other := range id.Cluster.Members {
+		members = append(members, raft.Member{ID: other.ID, Life: 1})
+	}
+	m.group, err = m.host.StartGroup(balsa.GroupConfig{
+		ID: theGroup, Members: members, StateMachine: m.store,
+		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership,
+	})
+	return err
+}
+
+// logFS is the file system of the log, as the testing flags want it.
+func (m *member) logFS() vfs.FS {
+	var fsys vfs.FS = vfs.NewOS(m.plan.dataDir)
+	if m.plan.settings.Bool("testing-hold-unsynced-writes") {
+		fsys = vfs.NewUnsynced(fsys)
+	}
+	if m.plan.settings.Bool("unsafe-no-fsync") {
+		fsys = noSync{fsys}
+	}
+	return fsys
+}
+
+func (m *member) onLeadership(l balsa.Leadership) {
+	if l.Leader == 0 {
+		return // an election is under way: its outcome is worth a line
+	}
+	m.logger.Info("leadership changed", "role", roleName(l.Role), "term", uint64(l.Term),
+		"leader", m.nameOf(l.Leader), "leader-id", hexID(uint64(l.Leader)))
+}
+
+func (m *member) nameOf(id balsa.MemberID) string {
+	for _, other := range m.dir.Identity.Cluster.Members {
+		if other.ID == id {
+			return other.Name
+		}
+	}
+	return ""
+}
+
+func (m *member) openServer() (err error) {
+	id, s := m.dir.Identity, m.plan.settings
+	var members []*pb.Member
+	for _, other := range id.Cluster.Members {
+		members = append(members, &pb.Member{ID: uint64(other.ID), Name: other.Name, PeerURLs: other.PeerURLs})
+	}
+	m.server, err = server.New(server.Config{
+		ClusterID: id.Cluster.ID, MemberID: id.Member, Name: id.Name, Members: members,
+		ClientURLs: bootstrap.Strings(m.plan.advertiseClient), Group: m.group, Store: storeView{m.store},
+		Limits: server.Limits{
+			RequestBytes: clamp(s.Count("max-request-bytes")), TxnOps: clamp(s.Count("max-txn-ops")),
+			ConcurrentStreams: uint32(min(s.Count("max-concurrent-streams"), 1<<32-1)),
+			RequestTimeout:    5*time.Second + 2*m.plan.election,
+		},
+		KeepAlive: server.KeepAlive{
+			MinTime: s.Duration("grpc-keepalive-min-time"), Interval: s.Duration("grpc-keepalive-interval"), Timeout: s.Duration("grpc-keepalive-timeout"),
+		},
+		ExtensiveMetrics: s.String("metrics") == "extensive",
+		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(),
+	})
+	if err != nil {
+		return err
+	}
+	m.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		m.server.Stop(ctx)
+		return nil
+	})
+	return nil
+}
+
+func clamp(n uint64) int { return int(min(n, 1<<31-1)) }
+
+// serve opens the doors.
+func (m *member) serve() {
+	for i, listener := range m.clients {
+		go m.run("serving clients", func() error { return m.server.Serve(listener, m.tlsOf(bootstrap.Secure(m.plan.listenClient[i]))) })
+	}
+	for i, listener := range m.metrics {
+		config := m.tlsOf(bootstrap.Secure(m.plan.listenMetrics[i]))
+		if config != nil {
+			listener = tls.NewListener(listener, config)
+		}
+		web := &http.Server{Handler: m.server.Handler(), ReadHeaderTimeout: 10 * time.Second}
+		m.onClose(web.Close)
+		go m.run("serving metrics", func() error { return web.Serve(listener) })
+	}
+}
+
+func (m *member) tlsOf(secure bool) *tls.Config {
+	if !secure {
+		return nil
+	}
+	return m.plan.clientTLS
+}
+
+// run runs something that ends only when the member is closed, and fails the member where it does not.
+func (m *member) run(what string, serve func() error) {
+	err := serve()
+	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	select {
+	case m.failed <- fmt.Errorf("%s: %w", what, err):
+	default: // it fails already
+	}
+}
+
+// awaitReady returns once the member has joined and serves: it holds what its own log knew to be committed, and has
+// confirmed with a majority that it is up to date.
+func (m *member) awaitReady(ctx context.Context) error {
+	select {
+	case <-m.group.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		_, err := m.group.ReadBarrier(ctx)
+		switch {
+		case err == nil:
+			m.logger.Info("ready to serve client requests", "name", m.dir.Identity.Name,
+				"clients", bootstrap.Strings(m.plan.listenClient), "advertised", bootstrap.Strings(m.plan.advertiseClient))
+			return nil
+		case !errors.Is(err, balsa.ErrNoLeader):
+			return err
+		}
+		m.logger.Warn("waiting for a majority of the members: none of them leads", "members", m.dir.Identity.Cluster.String())
+	}
+}
+
+// stop ends a member in a friendly way: somebody else leads, what was begun is answered, nothing new is.
+func (m *member) stop() error {
+	m.logger.Info("stopping: handing over, and answering what has begun")
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if m.group.Leadership().Role == raft.Leader && len(m.dir.Identity.Cluster.Members) > 1 {
+		if err := m.group.Transfer(ctx, 0); err != nil {
+			m.logger.Info("leadership was not handed over", "reason", err.Error())
+		}
+	}
+	err := m.close()
+	if err == nil {
+		m.logger.Info("stopped")
+	}
+	return err
+}

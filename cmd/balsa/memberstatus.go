@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/balsadb/balsa/raft"
+)
+
+// statusPath is where a member tells how it is doing, for balsa status. It is our own, and may grow; fields keep their meaning.
+const statusPath = "/balsa/v1/status"
+
+// memberStatus is what is told there.
+type memberStatus struct {
+	Name      string       `json:"name"`
+	Member    string       `json:"member_id"`
+	Cluster   string       `json:"cluster_id"`
+	Version   string       `json:"version"`
+	Role      string       `json:"role"`
+	Term      uint64       `json:"term"`
+	Leader    string       `json:"leader"`
+	First     uint64       `json:"log_first"`
+	Last      uint64       `json:"log_last"`
+	Stable    uint64       `json:"log_durable"`
+	Commit    uint64       `json:"commit"`
+	Applied   uint64       `json:"applied"`
+	Size      int64        `json:"db_size"`
+	InUse     int64        `json:"db_size_in_use"`
+	Revision  int64        `json:"revision"`
+	Ready     bool         `json:"ready"`
+	Fault     string       `json:"fault,omitempty"`
+	Followers []peerStatus `json:"followers,omitempty"`
+}
+
+// peerStatus is a leader's view of one follower.
+type peerStatus struct {
+	Name      string `json:"name"`
+	Member    string `json:"member_id"`
+	Match     uint64 `json:"match"`
+	Next      uint64 `json:"next"`
+	State     string `json:"state"`
+	Connected bool   `json:"connected"`
+}
+
+// handlers are what this program serves over HTTP beside the server's own.
+func (m *member) handlers() map[string]http.Handler {
+	all := map[string]http.Handler{"GET " + statusPath: http.HandlerFunc(m.serveStatus)}
+	if m.plan.settings.Bool("enable-pprof") {
+		all["/debug/pprof/"] = http.HandlerFunc(pprof.Index)
+		all["/debug/pprof/cmdline"] = http.HandlerFunc(pprof.Cmdline)
+		all["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
+		all["/debug/pprof/symbol"] = http.HandlerFunc(pprof.Symbol)
+		all["/debug/pprof/trace"] = http.HandlerFunc(pprof.Trace)
+	}
+	return all
+}
+
+func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	s, err := m.group.Status(ctx)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	id := m.dir.Identity
+	total, inUse := m.store.Size(), m.store.SizeInUse()
+	answer := memberStatus{
+		Name: id.Name, Member: hexID(uint64(id.Member)), Cluster: hexID(id.Cluster.ID), Version: balsaVersion,
+		Role: roleName(s.Role), Term: uint64(s.Term), Leader: m.nameOf(s.Leader),
+		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
+		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered,
+	}
+	if s.Fenced != nil {
+		answer.Fault = s.Fenced.Error()
+	}
+	for _, p := range s.Peers {
+		answer.Followers = append(answer.Followers, peerStatus{
+			Name: m.nameOf(p.ID), Member: hexID(uint64(p.ID)), Match: uint64(p.Match), Next: uint64(p.Next),
+			State: p.State.String(), Connected: p.Connected,
+		})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(answer) // a client that is gone does not wait for the error
+}
+
+func roleName(role raft.Role) string {
+	switch role {
+	case raft.Leader:
+		return "leader"
+	case raft.Candidate, raft.PreCandidate:
+		return "candidate"
+	}
+	return "follower"
+}
