@@ -39,7 +39,7 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 		return s.failure
 	}
 	s.publish()
-	s.collection.wake(e.compacted)
+	s.collection.want(e.compacted)
 	return nil
 }
 

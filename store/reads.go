@@ -4,33 +4,58 @@ import (
 	"context"
 	"errors"
 
-	"github.com/balsadb/balsa/engine"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// read calls answer with a view of the store and its moment.
-//
-// The view is opened after the moment was taken, so it holds at least what the moment promises; what it holds
-// beyond that has later revisions, which reads pass over. A compaction may come in between, and garbage may be
-// gone from the view then. So the compact revision is looked at again: a read below it is refused, and one at the
-// current revision starts over, since that can always be read.
+// Reads run beside Apply and CollectGarbage without locks. A read takes the current state first and looks at the
+// engine after that, so that it finds all that the state promises; what it finds beyond that has later revisions,
+// and is passed over. One thing can go wrong: a compaction after the state was taken, and its garbage gone before
+// the read was over. So the compact revision is looked at again afterwards. Where it has passed the revision that
+// was read at, the read is refused, or starts over if it was one at the current revision: that can always be read.
+
+// snapshotAfter is how many times a read of the current state is tried on the engine itself. After that a snapshot
+// is made: it keeps the garbage, and costs a lock of the engine's.
+const snapshotAfter = 2
+
+// read calls answer, once or more, with a view and the moment of the read. requested is the revision asked for; 0
+// or less is the current one.
 func (s *Store) read(requested int64, answer func(*view, moment) error) error {
+	for range snapshotAfter {
+		now := s.state.Load()
+		rev, err := now.moment().readAt(requested)
+		if err != nil {
+			return err
+		}
+		v := view{layout: s.layout, reader: s.engine}
+		err = errors.Join(answer(&v, now.moment()), v.close())
+		if s.state.Load().compacted <= rev {
+			return err
+		}
+		if requested > 0 {
+			return rpctypes.ErrGRPCCompacted
+		}
+	}
+	return s.readSnapshot(answer)
+}
+
+// readSnapshot calls answer with a view of a snapshot. Every revision that the moment allows can be read in it.
+func (s *Store) readSnapshot(answer func(*view, moment) error) error {
 	for {
 		now := s.state.Load()
 		snapshot := s.engine.NewSnapshot()
-		v := view{layout: s.layout, reader: snapshot}
-		later := s.state.Load().compacted
-		if reading := now.revision; reading < later && requested <= 0 {
+		if later := s.state.Load(); later.compacted != now.compacted {
 			if err := snapshot.Close(); err != nil {
 				return err
 			}
 			continue
 		}
-		err := answer(&v, moment{now.revision, max(now.compacted, later)})
-		return errors.Join(err, v.close(), snapshot.Close())
+		v := view{layout: s.layout, reader: snapshot}
+		return errors.Join(answer(&v, now.moment()), v.close(), snapshot.Close())
 	}
 }
+
+func (c *counters) moment() moment { return moment{c.revision, c.compacted} }
 
 // Range answers a range request as of now; the header has the revision only. The error is one of rpctypes' for
 // requests that cannot be answered.
@@ -39,7 +64,10 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (response *pb.Ran
 		response, err = executeRange(ctx, v, now, r)
 		return err
 	})
-	return response, err
+	if err != nil {
+		return nil, err
+	}
+	return response, nil
 }
 
 // ReadTxn answers a transaction for which IsReadOnlyTxn holds, as of one revision.
@@ -47,13 +75,13 @@ func (s *Store) ReadTxn(ctx context.Context, r *pb.TxnRequest) (response *pb.Txn
 	if !IsReadOnlyTxn(r) {
 		return nil, errors.New("store: a transaction that writes must go through the log")
 	}
-	err = s.read(0, func(v *view, now moment) error {
+	err = s.readSnapshot(func(v *view, now moment) error {
 		t := transaction{ctx: ctx, view: v, begin: now}
 		response, err = t.execute(r)
 		return err
 	})
-	return response, err
+	if err != nil {
+		return nil, err
+	}
+	return response, nil
 }
-
-var _ = rpctypes.ErrGRPCCompacted
-var _ engine.Reader

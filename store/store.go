@@ -58,7 +58,7 @@ func Open(e engine.Engine, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: opening group %d: %w", options.Group, err)
 	}
-	if err := s.collection.load(e, s.layout); err != nil {
+	if err := s.collection.load(e, s.layout, found.compacted); err != nil {
 		return nil, fmt.Errorf("store: opening group %d: %w", options.Group, err)
 	}
 	s.writer = execution{
