@@ -233,4 +233,6 @@ func resultError(item *wire.Result) error {
 	return unknown(fmt.Errorf("the leader says: %s", item.Text))
 }
 
-func fromLeader(kind error, text string) error { return fmt.Errorf("%w (the leader says: %s)", kind, text) }
+func fromLeader(kind error, text string) error {
+	return fmt.Errorf("%w (the leader says: %s)", kind, text)
+}

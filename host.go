@@ -25,6 +25,7 @@ type Host struct {
 	writer    *logWriter
 	reader    *logReader
 	preparer  *logPreparer
+	members   []raft.Member  // that Open knows of
 	onClose   []func() error // what Open opened
 
 	inboxBytes      atomic.Int64
@@ -84,6 +85,9 @@ func OpenHost(config HostConfig) (*Host, error) {
 
 // StartGroup starts this host's member of a group. A group that was closed can be started again only by a new host.
 func (h *Host) StartGroup(config GroupConfig) (*Group, error) {
+	if len(config.Members) == 0 {
+		config.Members = h.members
+	}
 	config, err := config.withDefaults(h.config.Member)
 	if err != nil {
 		return nil, err

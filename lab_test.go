@@ -354,14 +354,16 @@ type journal struct {
 	commands []string
 	position Position
 	batches  int
-	gate     chan struct{} // where not nil each batch takes one
+	gate     chan struct{} // a command "gated" takes one
 }
 
 func newJournal(MemberID) StateMachine { return &journal{} }
 
 func (j *journal) Apply(b *Batch) error {
-	if j.gate != nil {
-		<-j.gate
+	for _, c := range b.Commands {
+		if string(c.Payload) == "gated" {
+			<-j.gate
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
