@@ -14,12 +14,13 @@ type batch struct {
 	run     int    // where the bytes of scratch that are not in buffers yet begin
 	buffers [][]byte
 	size    int
-	chunk   net.Buffers // what one write call is given; kept so that it is allocated once
+	chunk   [][]byte    // what one write call is given
+	writing net.Buffers // the same, which the call consumes; a field so that it is not allocated for each call
 }
 
 const (
 	// inlineTCP is where the copy and the extra element cost about the same; see BenchmarkInline.
-	inlineTCP = 1 << 10
+	inlineTCP = 256
 	// inlineTLS is a TLS record: less than that in a write of its own would be a record, and a system call, of its own.
 	inlineTLS = 16 << 10
 	// batchBytes is how much is gathered before it is written. The rest waits in the queue, where it can be dropped.
@@ -37,9 +38,9 @@ func (b *batch) reset() {
 
 // add appends a frame.
 func (b *batch) add(t frameType, size int, parts [][]byte) {
-	var header [frameHeader]byte
-	putHeader(header[:], t, size, parts...)
-	b.scratch = append(b.scratch, header[:]...)
+	start := len(b.scratch)
+	b.scratch = append(b.scratch, make([]byte, frameHeader)...)
+	putHeader(b.scratch[start:], t, size, parts...)
 	for _, part := range parts {
 		if len(part) <= b.inline {
 			b.scratch = append(b.scratch, part...)
@@ -76,7 +77,8 @@ func (b *batch) write(conn net.Conn, before func() error) error {
 			return err
 		}
 		left = b.cut(left)
-		if _, err := b.chunk.WriteTo(conn); err != nil {
+		b.writing = b.chunk
+		if _, err := b.writing.WriteTo(conn); err != nil {
 			return err
 		}
 	}

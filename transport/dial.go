@@ -16,6 +16,11 @@ import (
 func (p *peer) run() {
 	defer p.finish()
 	defer p.cancel()
+	if p.former != nil {
+		<-p.former.ended
+		p.former = nil
+	}
+	close(p.ready)
 	var pace pace
 	for p.ctx.Err() == nil {
 		url := p.url(pace.attempt)
@@ -46,6 +51,8 @@ func (p *peer) finish() {
 	}
 	p.tellBroken(false)
 	p.silence()
+	close(p.ended)
+	p.transport.forget(p)
 }
 
 // url returns the address to try: the one that last worked first, then the others in turn.
@@ -169,17 +176,19 @@ func (p *peer) failed(url peerURL, err error) {
 		return
 	}
 	p.counters.failedDials.Add(1)
-	key := "unreachable"
-	level := slog.LevelWarn
+	kind, level := "unreachable", slog.LevelWarn
 	var refusal *RefusedError
+	var dial *net.OpError
 	if errors.As(err, &refusal) {
-		key, level = refusal.Reason.String(), slog.LevelError
+		kind, level = refusal.Reason.String(), slog.LevelError
 		p.transport.counters.refused.Add(1)
+	} else if !errors.As(err, &dial) || dial.Op != "dial" {
+		kind = "no handshake"
 	}
 	p.mu.Lock()
 	p.trouble = err.Error()
-	said := p.said == key
-	p.said = key
+	said := p.said == kind
+	p.said = kind
 	p.mu.Unlock()
 	if !said {
 		p.transport.config.Logger.Log(p.ctx, level, "cannot connect to peer; will keep trying", "peer", memberName(p.id), "url", url.raw, "error", err)

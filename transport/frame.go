@@ -60,8 +60,8 @@ type frameReader struct {
 
 const readBuffer = 32 << 10
 
-func newFrameReader(r io.Reader, limit int) *frameReader {
-	return &frameReader{stream: bufio.NewReaderSize(r, readBuffer), limit: limit}
+func newFrameReader(r io.Reader, buffer, limit int) *frameReader {
+	return &frameReader{stream: bufio.NewReaderSize(r, buffer), limit: limit}
 }
 
 // next returns the next frame, in a buffer of its exact size which nothing else refers to. At the end of the stream

@@ -193,7 +193,7 @@ func (t *TCP) stranger(raw net.Conn, err error) {
 // run hands frames over and answers pings until the connection ends, and returns why it did.
 func (in *incoming) run() error {
 	p := in.peer
-	frames := newFrameReader(&patientReader{conn: in.conn, patience: in.silent}, p.transport.config.Limits.FrameBytes)
+	frames := newFrameReader(&patientReader{conn: in.conn, patience: in.silent}, readBuffer, p.transport.config.Limits.FrameBytes)
 	for {
 		t, body, err := frames.next()
 		if err != nil {

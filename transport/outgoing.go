@@ -35,6 +35,9 @@ type outgoing struct {
 // largeWrite is more than what a dead connection's buffers swallow often.
 const largeWrite = 64 << 10
 
+// pongBuffer is what answers to pings are read through.
+const pongBuffer = 256
+
 var (
 	errDead  = errors.New("no sign of life")
 	errMoved = errors.New("the peer's URLs changed")
@@ -169,7 +172,7 @@ func (o *outgoing) checkAlive() error {
 // read takes answers to pings until the connection ends, which it learns at once.
 func (o *outgoing) read() {
 	defer close(o.ended)
-	frames := newFrameReader(o.conn, pingBytes)
+	frames := newFrameReader(o.conn, pongBuffer, pingBytes)
 	for {
 		t, body, err := frames.next()
 		if err == nil && t != framePong {

@@ -21,6 +21,9 @@ type peer struct {
 	cancel    context.CancelFunc
 	wake      chan struct{} // frames are in the queue
 	kick      chan struct{} // something about the peer changed: its URLs, or a connection that it made or lost
+	former    *peer         // had the same id and was removed; nothing is told about this one before that one's end
+	ready     chan struct{} // closed when former has ended
+	ended     chan struct{} // closed when nothing is told about this one any more
 	counters  peerCounters
 
 	mu       sync.Mutex
@@ -53,6 +56,7 @@ func newPeer(t *TCP, id raft.MemberID, urls []peerURL) *peer {
 	p := &peer{
 		transport: t, id: id, urls: urls,
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancel(t.ctx)
 	return p
@@ -141,6 +145,7 @@ func (p *peer) disconnected(err error) {
 // attach makes a connection the one that frames come in by. The newer takes the place of the older, whose last frame
 // was handed over, and whose end was told, when attach returns. It reports false where the peer was removed meanwhile.
 func (p *peer) attach(in *incoming) bool {
+	<-p.ready
 	p.mu.Lock()
 	former := p.incoming
 	if !p.removed {

@@ -78,7 +78,8 @@ type TCP struct {
 	receiver Receiver
 	closed   bool
 	peers    map[raft.MemberID]*peer
-	conns    map[net.Conn]struct{} // accepted and not yet closed
+	leaving  map[raft.MemberID]*peer // removed last under that id, perhaps not ended yet
+	conns    map[net.Conn]struct{}   // accepted and not yet closed
 }
 
 // ErrClosed is returned by what is asked of a closed transport.
@@ -99,7 +100,8 @@ func NewTCP(config TCPConfig) (*TCP, error) {
 	if config.dial == nil {
 		config.dial = new(net.Dialer).DialContext
 	}
-	t := &TCP{config: config, dialect: ours, start: time.Now(), peers: map[raft.MemberID]*peer{}, conns: map[net.Conn]struct{}{}}
+	t := &TCP{config: config, dialect: ours, start: time.Now()}
+	t.peers, t.leaving, t.conns = map[raft.MemberID]*peer{}, map[raft.MemberID]*peer{}, map[net.Conn]struct{}{}
 	if config.dialect != nil {
 		t.dialect = *config.dialect
 	}
@@ -122,6 +124,8 @@ func (t *TCP) AddPeer(id raft.MemberID, urls []string) error {
 		return fmt.Errorf("transport: %s is a peer already; SetPeerURLs changes where it is", memberName(id))
 	}
 	p := newPeer(t, id, parsed)
+	p.former = t.leaving[id]
+	delete(t.leaving, id)
 	t.peers[id] = p
 	if t.receiver != nil {
 		t.goRun(p)
@@ -163,10 +167,24 @@ func (t *TCP) checkURLs(id raft.MemberID, urls []string) ([]peerURL, error) {
 func (t *TCP) RemovePeer(id raft.MemberID) {
 	t.mu.Lock()
 	p := t.peers[id]
-	delete(t.peers, id)
+	if p != nil {
+		delete(t.peers, id)
+		if t.receiver != nil {
+			t.leaving[id] = p
+		}
+	}
 	t.mu.Unlock()
 	if p != nil {
 		p.remove()
+	}
+}
+
+// forget lets go of a removed peer that has ended.
+func (t *TCP) forget(p *peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.leaving[p.id] == p {
+		delete(t.leaving, p.id)
 	}
 }
 
