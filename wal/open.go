@@ -159,7 +159,7 @@ func (r *replay) corruption(row recoveryRow) error {
 	default:
 		e.Proof = row.reason
 	}
-	if r.finding().place == placeHead && r.end.Segment < r.proof.mark.Segment {
+	if row.place == placeHead {
 		e.File, e.Offset, e.End, e.Why = r.path(segmentName(r.badHead)), 0, headFixed, r.whyHead.Error()
 		if r.nextSound.Segment == r.badHead {
 			e.End = r.nextSound.Offset
@@ -168,9 +168,11 @@ func (r *replay) corruption(row recoveryRow) error {
 	}
 	if r.nextSound.Segment == r.end.Segment {
 		e.End = r.nextSound.Offset
+		return e
 	}
-	if e.End <= e.Offset && r.proof.mark.Segment == r.end.Segment {
-		e.End = r.proof.mark.Offset
+	if r.proof.mark.Segment == r.end.Segment {
+		e.End = max(e.End, r.proof.mark.Offset)
 	}
+	e.End = max(e.End, r.sealed)
 	return e
 }

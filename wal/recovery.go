@@ -130,7 +130,8 @@ func (r *replay) finding() finding {
 	if r.end.Less(r.proof.mark) {
 		f.proved = provedMore
 	}
-	if r.stop == placeBody && r.badHead != 0 {
+	// Where the proof lies in this segment, what is lost is here, whatever the head behind it is like.
+	if r.stop == placeBody && r.badHead != 0 && (f.proved == unproved || r.end.Segment < r.proof.mark.Segment) {
 		f.place = placeHead
 	}
 	if r.copies[0] == nil || r.copies[1] == nil {

@@ -29,6 +29,7 @@ type replay struct {
 	lost      []LostRun // what other records say that is not there
 	nextSound Position  // the first sound record after the end
 	written   Position  // the end of what is not zero, in the segment of end
+	sealed    int64     // where that segment ends, as the next one's head says
 
 	batches, entries, bytes uint64
 }
@@ -101,7 +102,7 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 	}
 	r.believe(h.mark(), func() string { return "the head of " + w.name })
 	if r.end.Less(h.mark()) {
-		r.stop, r.why = placeBody, errNothing
+		r.stop, r.why, r.sealed = placeBody, errNothing, h.previousEnd
 		return false, nil
 	}
 	if h.mark().Less(r.end) {

@@ -73,6 +73,9 @@ func (s *survey) head(number uint64) error {
 	}
 	s.believe(h.mark(), func() string { return "the head of " + s.window.name })
 	s.sound(Position{number, 0})
+	if number == s.end.Segment+1 {
+		s.sealed = h.previousEnd
+	}
 	s.nameByCheckpoint(h)
 	s.covered = h.size
 	return nil
