@@ -8,6 +8,7 @@ import (
 
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/store"
 )
 
 // Group is the replicated group, as far as this package needs it.
@@ -26,22 +27,34 @@ type Group interface {
 	Ready() <-chan struct{}
 }
 
-// Store is the state machine, as far as this package reads it. What it returns has a header with the revision
-// alone; errors are those of the API (rpctypes).
+// Store is the state machine, as far as this package reads it: *store.Store. What it returns has a header with the
+// revision alone; errors are those of the API (rpctypes).
 type Store interface {
 	// Range answers from the state as it is now, or as it was at the request's revision.
 	Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error)
-	// RangeStream hands a range out in parts, in order and of one revision. Header, more and count are on the last part only.
-	RangeStream(ctx context.Context, r *pb.RangeRequest, send func(*pb.RangeResponse) error) error
+	// RangeChunks hands a range out in parts, in order and of one revision. Header, more and count are on the last part only.
+	RangeChunks(ctx context.Context, r *pb.RangeRequest, send func(*pb.RangeResponse) error) error
 	// ReadTxn evaluates a transaction that holds no writes, all of it at one revision.
 	ReadTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error)
-	// Hash and HashKV are checksums of the whole state, and of the keys up to a revision (0: the latest).
-	Hash(ctx context.Context) (*pb.HashResponse, error)
-	HashKV(ctx context.Context, revision int64) (*pb.HashKVResponse, error)
-	// Revision is the revision of the last change. It is cheap.
+	// Hash is a checksum of all that members agree on, at the current revision.
+	Hash(ctx context.Context) (hash uint32, revision int64, err error)
+	// HashKV is a checksum of the keys up to a revision (0: the current one); it tells which, and the compact revision.
+	HashKV(ctx context.Context, revision int64) (hash uint32, compacted, hashed int64, err error)
+	// WaitCollected returns once what a compaction made superfluous is gone from the engine.
+	WaitCollected(ctx context.Context, compacted int64) error
+	// Revision is the revision of the last change, CompactRevision that of the last compaction. They are cheap.
 	Revision() int64
-	// Sizes returns the logical bytes of all retained revisions, and of the live ones.
-	Sizes() (total, inUse int64)
+	CompactRevision() int64
+	// Size is the logical bytes of all retained revisions, SizeInUse that of them which no compaction could free; DiskBytes is what
+	// the engine takes on disk.
+	Size() int64
+	SizeInUse() int64
+	DiskBytes() uint64
 	// Members lists what members have published about themselves.
 	Members() []*pb.Member
 }
+
+var (
+	_ Group = (*balsa.Group)(nil)
+	_ Store = (*store.Store)(nil)
+)

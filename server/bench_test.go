@@ -23,10 +23,11 @@ type nullGroup struct {
 }
 
 func newNullGroup(b *testing.B) *nullGroup {
-	value, err := proto.Marshal(&pb.PutResponse{Header: &pb.ResponseHeader{Revision: 1 << 20}})
+	response, err := proto.Marshal(&pb.PutResponse{Header: &pb.ResponseHeader{Revision: 1 << 20}})
 	if err != nil {
 		b.Fatal(err)
 	}
+	value := append([]byte{0}, response...)
 	g := &nullGroup{fakeGroup: newFakeGroup(nil), waiting: make(chan func(balsa.Result, error), 4096), value: value}
 	go func() {
 		for done := range g.waiting {
@@ -43,7 +44,8 @@ func (g *nullGroup) ProposeEntry(_ raft.Entry, _ time.Duration, done func(balsa.
 
 // BenchmarkPut measures the way through gRPC and back: 100 clients on 10 connections, 256 B, nothing behind it.
 func BenchmarkPut(b *testing.B) {
-	_, address := start(b, Config{Group: newNullGroup(b), Store: newFakeStore()})
+	kvs, _ := newStore(b)
+	_, address := start(b, Config{Group: newNullGroup(b), Store: kvs})
 	var clients []pb.KVClient
 	for range 10 {
 		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -64,15 +64,16 @@ func refusal(err error) error {
 	return apiError(err)
 }
 
-// apiError passes on what already is in the API's words, and names the client's own ending of its request.
+// apiError passes on what is in the API's words already, without what was wrapped around it, and names the client's
+// own ending of its request.
 func apiError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
+	var api interface{ GRPCStatus() *status.Status }
 	switch {
+	case errors.As(err, &api):
+		return api.GRPCStatus().Err()
 	case errors.Is(err, context.Canceled):
 		return rpctypes.ErrGRPCCanceled
 	case errors.Is(err, context.DeadlineExceeded):

@@ -11,20 +11,21 @@ import (
 	"github.com/balsadb/balsa/raft"
 )
 
-// execute has a write replicated and applied, and decodes what the state machine answered into response.
-func (s *Server) execute(ctx context.Context, request, response proto.Message) error {
-	size := proto.Size(request)
-	if commandSize(size) > s.config.Limits.RequestBytes {
-		return rpctypes.ErrGRPCRequestTooLarge
+// execute has a write replicated and applied, and returns what the state machine answered. The error is the API's.
+func execute[Q, R proto.Message](
+	ctx context.Context, s *Server, request Q, encode func(Q) (raft.Entry, error), decode func([]byte) (R, error),
+) (response R, err error) {
+	if commandSize(proto.Size(request)) > s.config.Limits.RequestBytes {
+		return response, rpctypes.ErrGRPCRequestTooLarge
 	}
-	entry := raft.NewEntry(raft.EntryNormal, size)
-	if _, err := (proto.MarshalOptions{}).MarshalAppend(entry.Payload()[:0], request); err != nil {
-		return status.Error(codes.InvalidArgument, err.Error())
+	entry, err := encode(request)
+	if err != nil {
+		return response, status.Error(codes.InvalidArgument, err.Error())
 	}
-	entry.Seal()
 	result, err := s.propose(ctx, entry)
 	if err != nil {
-		return err
+		return response, err
 	}
-	return proto.Unmarshal(result.Value, response)
+	response, err = decode(result.Value)
+	return response, apiError(err)
 }

@@ -1,17 +1,15 @@
 package server
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/engine"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/store"
 )
 
 // fakeGroup answers proposals by a function, or at once.
@@ -66,56 +64,21 @@ func (g *fakeGroup) Counters() balsa.Counters {
 }
 func (g *fakeGroup) Ready() <-chan struct{} { return g.ready }
 
-// fakeStore is a map.
-type fakeStore struct {
-	mu       sync.Mutex
-	kvs      map[string]*mvccpb.KeyValue
-	revision atomic.Int64
-}
-
-func newFakeStore() *fakeStore {
-	s := &fakeStore{kvs: make(map[string]*mvccpb.KeyValue)}
-	s.revision.Store(1)
-	return s
-}
-
-func (s *fakeStore) apply(entry raft.Entry) ([]byte, error) {
-	r := &pb.PutRequest{}
-	if err := proto.Unmarshal(entry.Payload(), r); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	revision := s.revision.Add(1)
-	s.kvs[string(r.Key)] = &mvccpb.KeyValue{Key: r.Key, Value: r.Value, ModRevision: revision, CreateRevision: revision, Version: 1}
-	return proto.Marshal(&pb.PutResponse{Header: &pb.ResponseHeader{Revision: revision}})
-}
-
-func (s *fakeStore) Range(_ context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	response := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: s.revision.Load()}}
-	if kv := s.kvs[string(r.Key)]; kv != nil {
-		response.Kvs, response.Count = []*mvccpb.KeyValue{kv}, 1
-	}
-	return response, nil
-}
-
-func (s *fakeStore) RangeStream(ctx context.Context, r *pb.RangeRequest, send func(*pb.RangeResponse) error) error {
-	response, err := s.Range(ctx, r)
+// newStore returns an empty store in memory, and a group that applies to it one command at a time.
+func newStore(t testing.TB) (*store.Store, *fakeGroup) {
+	t.Helper()
+	s, err := store.Open(engine.NewMemory(), store.Options{Group: 1})
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	return send(response)
+	index := raft.Index(0)
+	return s, newFakeGroup(func(entry raft.Entry) ([]byte, error) {
+		index++
+		batch := &balsa.Batch{
+			Commands: []balsa.Command{{Index: index, Term: 3, Payload: entry.Payload()}},
+			Position: raft.Position{Index: index, Term: 3},
+		}
+		err := s.Apply(batch)
+		return batch.Commands[0].Result, err
+	})
 }
-
-func (s *fakeStore) ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error) {
-	return &pb.TxnResponse{Succeeded: true}, nil
-}
-func (s *fakeStore) Hash(context.Context) (*pb.HashResponse, error) { return &pb.HashResponse{}, nil }
-func (s *fakeStore) HashKV(context.Context, int64) (*pb.HashKVResponse, error) {
-	return &pb.HashKVResponse{}, nil
-}
-func (s *fakeStore) Revision() int64       { return s.revision.Load() }
-func (s *fakeStore) Sizes() (int64, int64) { return 0, 0 }
-func (s *fakeStore) Members() []*pb.Member { return nil }

@@ -26,12 +26,16 @@ func (m *Metrics) watch(s *Server) {
 		return float64(s.config.QuotaBytes)
 	})
 	gauge("etcd_mvcc_db_total_size_in_bytes", "Logical bytes of all retained revisions.", func() float64 {
-		total, _ := s.store.Sizes()
-		return float64(total)
+		return float64(s.store.Size())
 	})
-	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Logical bytes of what is live.", func() float64 {
-		_, inUse := s.store.Sizes()
-		return float64(inUse)
+	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Logical bytes of the retained revisions in use.", func() float64 {
+		return float64(s.store.SizeInUse())
+	})
+	gauge("balsa_store_disk_bytes", "Physical bytes of the store on disk.", func() float64 {
+		return float64(s.store.DiskBytes())
+	})
+	gauge("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction.", func() float64 {
+		return float64(s.store.CompactRevision())
 	})
 	gauge("etcd_debugging_mvcc_current_revision", "The store's revision.", func() float64 {
 		return float64(s.store.Revision())

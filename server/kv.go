@@ -4,6 +4,8 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/balsadb/balsa/store"
 )
 
 // kvService is the etcd v3 KV service.
@@ -31,8 +33,8 @@ func (s *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse,
 	if err := checkPut(r); err != nil {
 		return nil, err
 	}
-	response := &pb.PutResponse{}
-	if err := s.execute(ctx, r, response); err != nil {
+	response, err := execute(ctx, s.Server, r, store.EncodePut, store.DecodePut)
+	if err != nil {
 		return nil, err
 	}
 	response.Header = s.header(response.Header)
@@ -43,8 +45,8 @@ func (s *kvService) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (
 	if err := checkDeleteRange(r); err != nil {
 		return nil, err
 	}
-	response := &pb.DeleteRangeResponse{}
-	if err := s.execute(ctx, r, response); err != nil {
+	response, err := execute(ctx, s.Server, r, store.EncodeDeleteRange, store.DecodeDeleteRange)
+	if err != nil {
 		return nil, err
 	}
 	response.Header = s.header(response.Header)
@@ -58,8 +60,8 @@ func (s *kvService) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse,
 	if readOnly(r) {
 		return s.readTxn(ctx, r)
 	}
-	response := &pb.TxnResponse{}
-	if err := s.execute(ctx, r, response); err != nil {
+	response, err := execute(ctx, s.Server, r, store.EncodeTxn, store.DecodeTxn)
+	if err != nil {
 		return nil, err
 	}
 	response.Header = s.header(response.Header)
@@ -79,10 +81,17 @@ func (s *kvService) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnRespo
 	return response, nil
 }
 
+// Compact answers once the revisions cannot be read any more; if it is to be physical, once this member has
+// removed them.
 func (s *kvService) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
-	response := &pb.CompactionResponse{}
-	if err := s.execute(ctx, r, response); err != nil {
+	response, err := execute(ctx, s.Server, r, store.EncodeCompaction, store.DecodeCompaction)
+	if err != nil {
 		return nil, err
+	}
+	if r.Physical {
+		if err := s.store.WaitCollected(ctx, r.Revision); err != nil {
+			return nil, apiError(err)
+		}
 	}
 	response.Header = s.header(response.Header)
 	return response, nil

@@ -44,8 +44,8 @@ func newClient(t testing.TB, address string) *clientv3.Client {
 }
 
 func TestPutAndGet(t *testing.T) {
-	store := newFakeStore()
-	_, address := start(t, Config{Group: newFakeGroup(store.apply), Store: store})
+	kvs, group := newStore(t)
+	_, address := start(t, Config{Group: group, Store: kvs})
 	client := newClient(t, address)
 	put, err := client.Put(t.Context(), "k", "v")
 	if err != nil {

@@ -21,12 +21,11 @@ const storageVersion = "3.7.0"
 func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
 	leadership := s.group.Leadership()
 	counters := s.group.Counters()
-	total, inUse := s.store.Sizes()
 	response := &pb.StatusResponse{
 		Header:           s.header(nil),
 		Version:          version.Version,
-		DbSize:           total,
-		DbSizeInUse:      inUse,
+		DbSize:           s.store.Size(),
+		DbSizeInUse:      s.store.SizeInUse(),
 		Leader:           uint64(leadership.Leader),
 		RaftTerm:         uint64(leadership.Term),
 		RaftIndex:        uint64(counters.Committed),
@@ -56,22 +55,20 @@ func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.H
 	if err := s.recovered(ctx); err != nil {
 		return nil, err
 	}
-	response, err := s.store.Hash(ctx)
+	hash, revision, err := s.store.Hash(ctx)
 	if err != nil {
 		return nil, apiError(err)
 	}
-	response.Header = s.header(response.Header)
-	return response, nil
+	return &pb.HashResponse{Header: s.header(&pb.ResponseHeader{Revision: revision}), Hash: hash}, nil
 }
 
 func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	if err := s.recovered(ctx); err != nil {
 		return nil, err
 	}
-	response, err := s.store.HashKV(ctx, r.Revision)
+	hash, compacted, hashed, err := s.store.HashKV(ctx, r.Revision)
 	if err != nil {
 		return nil, apiError(err)
 	}
-	response.Header = s.header(response.Header)
-	return response, nil
+	return &pb.HashKVResponse{Header: s.header(nil), Hash: hash, CompactRevision: compacted, HashRevision: hashed}, nil
 }

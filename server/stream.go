@@ -20,7 +20,7 @@ func (s *kvService) RangeStream(r *pb.RangeRequest, stream grpc.ServerStreamingS
 	if err := s.readable(stream.Context(), r.Serializable); err != nil {
 		return err
 	}
-	return apiError(s.store.RangeStream(stream.Context(), r, func(part *pb.RangeResponse) error {
+	return apiError(s.store.RangeChunks(stream.Context(), r, func(part *pb.RangeResponse) error {
 		if part.Header != nil {
 			part.Header = s.header(part.Header)
 		}

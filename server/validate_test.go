@@ -147,7 +147,9 @@ func TestCheckTxn(t *testing.T) {
 // TestOverlapsLikeNaive compares the merged, searched ranges with a list that is walked.
 func TestOverlapsLikeNaive(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	key := func() string { return string([]byte{'a' + byte(random.IntN(6)), 'a' + byte(random.IntN(3))}[:1+random.IntN(2)]) }
+	key := func() string {
+		return string([]byte{'a' + byte(random.IntN(6)), 'a' + byte(random.IntN(3))}[:1+random.IntN(2)])
+	}
 	for range 20_000 {
 		var all []keyRange
 		merged := &footprint{}

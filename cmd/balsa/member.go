@@ -183,7 +183,7 @@ func (m *member) openServer() (err error) {
 	}
 	m.server, err = server.New(server.Config{
 		ClusterID: id.Cluster.ID, MemberID: id.Member, Name: id.Name, Members: members,
-		ClientURLs: bootstrap.Strings(m.plan.advertiseClient), Group: m.group, Store: storeView{m.store},
+		ClientURLs: bootstrap.Strings(m.plan.advertiseClient), Group: m.group, Store: m.store,
 		Limits: server.Limits{
 			RequestBytes: clamp(s.Count("max-request-bytes")), TxnOps: clamp(s.Count("max-txn-ops")),
 			ConcurrentStreams: uint32(min(s.Count("max-concurrent-streams"), 1<<32-1)),
