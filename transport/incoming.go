@@ -151,10 +151,10 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 	switch {
 	case h.Cluster != self.Cluster:
 		return nil, 0, refuse(ReasonCluster, "you belong to cluster %x, this member to %x: check initial cluster and token", h.Cluster, self.Cluster)
-	case h.to != self.Member:
-		return nil, 0, refuse(ReasonWrongMember, "this is %s, not %s: check the advertised peer URLs of both", memberName(self.Member), memberName(h.to))
 	case h.Member == self.Member:
 		return nil, 0, refuse(ReasonSameMember, "this is %s too: no two members may have the same id", memberName(self.Member))
+	case h.to != self.Member:
+		return nil, 0, refuse(ReasonWrongMember, "this is %s, not %s: check the advertised peer URLs of both", memberName(self.Member), memberName(h.to))
 	case h.stream != streamMessages:
 		return nil, 0, refuse(ReasonStream, "streams of kind %d are not known to this member", h.stream)
 	}
