@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// chunkBytes is the size of keys and values after which a chunk ends.
-const chunkBytes = 512 << 10
+// defaultChunkBytes is the size of keys and values after which a chunk ends.
+const defaultChunkBytes = 512 << 10
 
 // RangeChunks answers a range request in pieces of bounded size, all as of one revision. Header, more and count are
 // in the last one only. Nothing of the engine is held while send runs, so a slow receiver costs no memory; where a
@@ -35,7 +35,7 @@ func (s *Store) RangeChunks(ctx context.Context, r *pb.RangeRequest, send func(*
 	if err != nil {
 		return err
 	}
-	c := chunker{request: r, in: newInterval(r.Key, r.RangeEnd), header: now.revision, left: r.Limit}
+	c := chunker{request: r, in: newInterval(r.Key, r.RangeEnd), header: now.revision, left: r.Limit, bytes: s.chunkBytes}
 	if c.left <= 0 {
 		c.left = math.MaxInt64
 	}
@@ -59,6 +59,7 @@ func (s *Store) RangeChunks(ctx context.Context, r *pb.RangeRequest, send func(*
 type chunker struct {
 	request *pb.RangeRequest
 	in      interval // what is still to come
+	bytes   int64    // see defaultChunkBytes
 	header  int64
 	left    int64 // how many keys the limit still allows
 	count   int64 // of those that were sent
@@ -71,7 +72,7 @@ func (c *chunker) next(ctx context.Context, v *view, rev int64) (*pb.RangeRespon
 	var size int64
 	var more bool
 	err := v.scan(ctx, c.in, rev, func(f *found) (bool, error) {
-		if more = int64(len(s.kept)) == c.left || size >= chunkBytes; more {
+		if more = int64(len(s.kept)) == c.left || size >= c.bytes; more {
 			return false, nil
 		}
 		size += int64(len(f.key))

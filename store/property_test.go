@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -38,10 +39,11 @@ func TestTwin(t *testing.T) {
 
 // duel is a store, its twin, and the log that both have applied.
 type duel struct {
-	engine *engine.Memory
-	store  *Store
-	model  *model
-	log    []raft.Entry
+	engine  *engine.Memory
+	store   *Store
+	model   *model
+	log     []raft.Entry
+	results [][]byte // by index, as first answered
 }
 
 func newDuel(t *rapid.T, e *engine.Memory) *duel {
@@ -55,6 +57,7 @@ func (d *duel) open(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.chunkBytes = 3
 	d.store = s
 }
 
@@ -78,6 +81,7 @@ func (d *duel) command(t *rapid.T, entry raft.Entry, err error, want proto.Messa
 	if err := d.store.Apply(b); err != nil {
 		t.Fatal(err)
 	}
+	d.results = append(d.results, b.Commands[0].Result)
 	got, err := DecodeResult(CommandKind(entry.Payload()), b.Commands[0].Result)
 	compare(t, got, err, want, wantErr)
 }
@@ -340,8 +344,14 @@ func (d *duel) replay(t *rapid.T, s *Store) {
 	applied, _ := s.Applied()
 	for last := balsa.Index(len(d.log)); applied.Index < last; applied, _ = s.Applied() {
 		until := applied.Index + balsa.Index(rapid.IntRange(1, int(last-applied.Index)).Draw(t, "batch"))
-		if err := s.Apply(d.batchOf(applied.Index+1, until)); err != nil {
+		b := d.batchOf(applied.Index+1, until)
+		if err := s.Apply(b); err != nil {
 			t.Fatal(err)
+		}
+		for _, c := range b.Commands {
+			if !bytes.Equal(c.Result, d.results[c.Index-1]) {
+				t.Fatalf("index %d: result %q in another batch, %q at first", c.Index, c.Result, d.results[c.Index-1])
+			}
 		}
 	}
 }

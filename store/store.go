@@ -32,6 +32,7 @@ type Store struct {
 	failure error // of the engine; nothing is applied after it
 
 	collection collection
+	chunkBytes int64
 }
 
 // state is one moment of the store.
@@ -45,7 +46,7 @@ var _ balsa.DurableStateMachine = (*Store)(nil)
 
 // Open opens a group's store in an engine, which may be empty. The engine stays the caller's to close.
 func Open(e engine.Engine, options Options) (*Store, error) {
-	s := &Store{engine: e, layout: layout{uint64(options.Group)}}
+	s := &Store{engine: e, layout: layout{uint64(options.Group)}, chunkBytes: defaultChunkBytes}
 	found := newCounters()
 	value, err := e.Get(s.single(spaceMeta))
 	if err == nil {
