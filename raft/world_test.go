@@ -405,3 +405,33 @@ func entryAt(index Index, term Term) Entry {
 	e.place(1, index, term)
 	return e
 }
+
+// receive hands a message to a member as if another one had sent it, and returns what the member then wants sent.
+func (w *world) receive(to *member, from MemberID, message Message) []Message {
+	to.raft.Receive(w.now, Envelope{Group: 1, From: from, To: to.id, FromLife: 1, ToLife: 1, Message: message})
+	return w.said(to)
+}
+
+// said lets a member give its output, and returns the messages in it, which go nowhere.
+func (w *world) said(m *member) []Message {
+	before := len(w.network)
+	for m.raft.HasOutput() {
+		w.output(m)
+	}
+	var messages []Message
+	for _, p := range w.network[before:] {
+		messages = append(messages, p.Message)
+	}
+	w.network = w.network[:before:before]
+	return messages
+}
+
+// only returns those of the messages that are of type M.
+func only[M Message](messages []Message) (found []M) {
+	for _, m := range messages {
+		if m, ok := m.(M); ok {
+			found = append(found, m)
+		}
+	}
+	return found
+}
