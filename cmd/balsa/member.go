@@ -101,8 +101,26 @@ func (m *member) openStore() error {
 		return err
 	}
 	m.onClose(engine.Close)
-	m.store, err = store.Open(engine, store.Options{Group: theGroup})
-	return err
+	if m.store, err = store.Open(engine, store.Options{Group: theGroup}); err != nil {
+		return err
+	}
+	m.collectGarbage()
+	return nil
+}
+
+// collectGarbage has what was compacted removed, beside everything else, for as long as the store is open.
+func (m *member) collectGarbage() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.run("removing what was compacted", func() error { return m.store.RunCollector(ctx, store.CollectOptions{}) })
+	}()
+	m.onClose(func() error {
+		cancel()
+		<-done
+		return nil
+	})
 }
 
 func (m *member) openTransport() (err error) {
@@ -235,7 +253,7 @@ func (m *member) tlsOf(secure bool) *tls.Config {
 // run runs something that ends only when the member is closed, and fails the member where it does not.
 func (m *member) run(what string, serve func() error) {
 	err := serve()
-	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
 		return
 	}
 	select {
@@ -252,18 +270,12 @@ func (m *member) awaitReady(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	for {
-		_, err := m.group.ReadBarrier(ctx)
-		switch {
-		case err == nil:
-			m.logger.Info("ready to serve client requests", "name", m.dir.Identity.Name,
-				"clients", bootstrap.Strings(m.plan.listenClient), "advertised", bootstrap.Strings(m.plan.advertiseClient))
-			return nil
-		case !errors.Is(err, balsa.ErrNoLeader):
-			return err
-		}
-		m.logger.Warn("waiting for a majority of the members: none of them leads", "members", m.dir.Identity.Cluster.String())
+	if err := m.server.Publish(ctx); err != nil {
+		return err
 	}
+	m.logger.Info("ready to serve client requests", "name", m.dir.Identity.Name,
+		"clients", bootstrap.Strings(m.plan.listenClient), "advertised", bootstrap.Strings(m.plan.advertiseClient))
+	return nil
 }
 
 // stop ends a member in a friendly way: somebody else leads, what was begun is answered, nothing new is.
