@@ -159,6 +159,7 @@ func pairInBubble(t *testing.T, test func(t *testing.T, n *pipes, a, b *TCP, atA
 		b, atB, _ := n.member(t, 2, []raft.MemberID{1}, nil)
 		atA.await("connected", 2)
 		atB.await("connected", 1)
+		synctest.Wait() // both directions are there
 		test(t, n, a, b, atA, atB)
 	})
 }
