@@ -15,25 +15,20 @@ type footprint struct {
 	deletes []keyRange // ascending, with gaps between them
 }
 
-// keyRange is [from, to); an unbounded one has no end.
-type keyRange struct {
-	from, to  []byte
-	unbounded bool
-}
+// keyRange is [from, to).
+type keyRange struct{ from, to []byte }
 
-// rangeOf reads a range as the API writes it: no end is the single key, an end of one zero byte is "from key on".
+// rangeOf reads a range as the API writes it: no end is the single key. An end of one zero byte, which stands for
+// "from key on", is not looked at specially: see checkOverlaps.
 func rangeOf(key, end []byte) keyRange {
-	switch {
-	case len(end) == 0:
+	if len(end) == 0 {
 		return keyRange{from: key, to: append(slices.Clone(key), 0)}
-	case len(end) == 1 && end[0] == 0:
-		return keyRange{from: key, unbounded: true}
 	}
 	return keyRange{from: key, to: end}
 }
 
 // endsAfter reports whether the range ends above key.
-func (r keyRange) endsAfter(key []byte) bool { return r.unbounded || bytes.Compare(r.to, key) > 0 }
+func (r keyRange) endsAfter(key []byte) bool { return bytes.Compare(r.to, key) > 0 }
 
 // deleted finds key in O(log n): a request of the largest size holds a hundred thousand operations.
 func (f *footprint) deleted(key string) bool {
@@ -60,15 +55,10 @@ func union(a, b []keyRange) []keyRange {
 // appendRange adds a range that starts no lower than the last one.
 func appendRange(ranges []keyRange, r keyRange) []keyRange {
 	n := len(ranges)
-	if n == 0 || !ranges[n-1].unbounded && bytes.Compare(ranges[n-1].to, r.from) < 0 {
+	if n == 0 || bytes.Compare(ranges[n-1].to, r.from) < 0 {
 		return append(ranges, r)
 	}
-	last := &ranges[n-1]
-	switch {
-	case r.unbounded:
-		last.unbounded = true
-	case last.endsAfter(r.to):
-	default:
+	if last := &ranges[n-1]; !last.endsAfter(r.to) {
 		last.to = r.to
 	}
 	return ranges
@@ -95,7 +85,8 @@ func deletesOf(ops []*pb.RequestOp) []keyRange {
 // checkOverlaps refuses operations that would write one key twice at one revision: two puts, or a put and a
 // delete. Two deletes of one key are allowed, and so is one key in both branches of a transaction, of which
 // only one runs. What etcd lets through is let through here, because clients may rely on it: a key that one
-// nested transaction puts and a *later* nested one deletes.
+// nested transaction puts and a *later* nested one deletes, and a key that is put beside a deletion "from key on",
+// whose end of one zero byte makes it look empty. The store writes such a key twice, in order.
 func checkOverlaps(ops []*pb.RequestOp) (*footprint, error) {
 	all := &footprint{puts: make(map[string]struct{}), deletes: deletesOf(ops)}
 	for _, op := range ops {
