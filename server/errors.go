@@ -26,9 +26,14 @@ import (
 //	never appended: handing over         Unavailable, leader changed
 //	never appended: too many, too large  ResourceExhausted, InvalidArgument
 //	never appended: closing, fenced      Unavailable, server stopped
-//	the client went away                 Canceled, DeadlineExceeded
+//	the client's time is up              Unavailable, request timed out
+//	the client went away                 Unavailable, … possibly due to connection lost
+//
+// The last two are no more than formally answers, but Canceled and DeadlineExceeded are errors that etcd's clients
+// do resend writes on, so that they must not be heard by any means.
 func proposalError(err error) error {
-	if errors.Is(err, balsa.ErrOutcomeUnknown) {
+	switch {
+	case errors.Is(err, balsa.ErrOutcomeUnknown), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unknownOutcome(err)
 	}
 	return refusal(err)
@@ -36,7 +41,7 @@ func proposalError(err error) error {
 
 func unknownOutcome(err error) error {
 	switch {
-	case errors.Is(err, balsa.ErrConnectionBroke):
+	case errors.Is(err, balsa.ErrConnectionBroke), errors.Is(err, context.Canceled):
 		return rpctypes.ErrGRPCTimeoutDueToConnectionLost
 	case errors.Is(err, balsa.ErrExpired), errors.Is(err, context.DeadlineExceeded):
 		return rpctypes.ErrGRPCTimeout
@@ -44,7 +49,8 @@ func unknownOutcome(err error) error {
 	return rpctypes.ErrGRPCTimeoutDueToLeaderFail
 }
 
-// refusal is for what certainly had no effect: refused proposals, and reads.
+// refusal is for what certainly had no effect: refused proposals, and reads. Where a client went away while it
+// waited for a read it is told Canceled or DeadlineExceeded.
 func refusal(err error) error {
 	var notLeader *raft.NotLeaderError
 	switch {

@@ -45,6 +45,13 @@ func (g *fakeGroup) ProposeEntry(entry raft.Entry, _ time.Duration, done func(ba
 	}()
 }
 
+// answer changes how proposals are answered from now on.
+func (g *fakeGroup) answer(apply func(raft.Entry) ([]byte, error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.apply = apply
+}
+
 func (g *fakeGroup) ReadAsync(done func(raft.Index, error)) {
 	g.reads.Add(1)
 	g.mu.Lock()

@@ -46,7 +46,7 @@ func (s *Server) unary(service, method string, handler grpc.MethodHandler) grpc.
 			if p := recover(); p != nil {
 				response, err = nil, s.panicked(fullMethod, p)
 			}
-			counters.handled(err, time.Since(begin))
+			counters.handled(ctx, err, time.Since(begin))
 		}()
 		if err := s.admitRequest(ctx); err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func (s *Server) stream(service string, desc *grpc.StreamDesc) grpc.StreamHandle
 			if p := recover(); p != nil {
 				err = s.panicked(fullMethod, p)
 			}
-			counters.handled(err, time.Since(begin))
+			counters.handled(stream.Context(), err, time.Since(begin))
 		}()
 		if err := s.admitRequest(stream.Context()); err != nil {
 			return err

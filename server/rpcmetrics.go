@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -59,8 +60,12 @@ func (m *Metrics) method(service, method, kind string) *methodMetrics {
 
 func (c *methodMetrics) started() { c.calls.Inc() }
 
-func (c *methodMetrics) handled(err error, took time.Duration) {
+// handled counts a call's end. A client that went away is counted as such, whatever it would have been told.
+func (c *methodMetrics) handled(ctx context.Context, err error, took time.Duration) {
 	code := status.Code(err)
+	if err != nil && ctx.Err() == context.Canceled {
+		code = codes.Canceled
+	}
 	if int(code) >= len(c.byCode) {
 		code = codes.Unknown
 	}
