@@ -89,7 +89,7 @@ func (l *Log) add(id raft.GroupID, w *raft.Write) error {
 	}
 	for i, e := range w.Entries {
 		if b.bytes > 0 && b.bytes+len(e) > maxBatchBytes {
-			b.states[at.state].commit = min(w.Commit, at.last.Index)
+			b.commit(at, w.Commit)
 			if err := l.flush(); err != nil {
 				return err
 			}
@@ -100,8 +100,14 @@ func (l *Log) add(id raft.GroupID, w *raft.Write) error {
 			return err
 		}
 	}
-	b.states[at.state].commit = min(w.Commit, at.last.Index)
+	b.commit(at, w.Commit)
 	return nil
+}
+
+// commit records a group's commit index, as far as the log holds the entries.
+func (b *builder) commit(at *slot, commit raft.Index) {
+	s := &b.states[at.state]
+	s.commit = max(s.commit, min(commit, at.last.Index))
 }
 
 func (l *Log) writerGroup(id raft.GroupID) *group {
