@@ -31,8 +31,8 @@ type trio struct {
 	start func(i int)
 }
 
-// newTrio starts three hosts that open makes.
-func newTrio(t testing.TB, open func(i int) (*Host, error)) *trio {
+// newTrio starts three hosts that open makes, with journals where machine is nil.
+func newTrio(t testing.TB, machine func(i int) StateMachine, open func(i int) (*Host, error)) *trio {
 	c := &trio{t: t}
 	c.start = func(i int) {
 		t.Helper()
@@ -40,11 +40,15 @@ func newTrio(t testing.TB, open func(i int) (*Host, error)) *trio {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.hosts[i], c.journal[i] = host, &journal{}
-		c.groups[i], err = host.StartGroup(GroupConfig{
-			ID: 1, Members: []raft.Member{{ID: 1, Life: 1}, {ID: 2, Life: 1}, {ID: 3, Life: 1}}, StateMachine: c.journal[i],
-			ElectionTimeout: 300 * time.Millisecond,
-		})
+		c.hosts[i] = host
+		config := GroupConfig{ID: 1, Members: []raft.Member{{ID: 1, Life: 1}, {ID: 2, Life: 1}, {ID: 3, Life: 1}}}
+		if machine != nil {
+			config.StateMachine = machine(i)
+		} else {
+			c.journal[i] = &journal{}
+			config.StateMachine, config.ElectionTimeout = c.journal[i], 300*time.Millisecond
+		}
+		c.groups[i], err = host.StartGroup(config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +69,7 @@ func newTrio(t testing.TB, open func(i int) (*Host, error)) *trio {
 func newMemoryTrio(t testing.TB) (*trio, *transport.Memory) {
 	network := transport.NewMemory(transport.Limits{})
 	var disks [3]*vfs.Mem
-	return newTrio(t, func(i int) (*Host, error) {
+	return newTrio(t, nil, func(i int) (*Host, error) {
 		if disks[i] == nil {
 			disks[i] = vfs.NewMem()
 		} else {
@@ -75,7 +79,7 @@ func newMemoryTrio(t testing.TB) (*trio, *transport.Memory) {
 	}), network
 }
 
-func newTCPTrio(t testing.TB, observer Observer) *trio {
+func newTCPTrio(t testing.TB, machine func(i int) StateMachine) *trio {
 	var dirs [3]string
 	var listeners [3]net.Listener
 	members := map[MemberID]string{}
@@ -88,10 +92,10 @@ func newTCPTrio(t testing.TB, observer Observer) *trio {
 		listeners[i] = listener
 		members[MemberID(i+1)] = listener.Addr().String()
 	}
-	return newTrio(t, func(i int) (*Host, error) {
+	return newTrio(t, machine, func(i int) (*Host, error) {
 		listener := listeners[i]
 		listeners[i] = nil // a restart listens by itself
-		return Open(Options{Dir: dirs[i], Member: MemberID(i + 1), Members: members, Listener: listener, Observer: observer})
+		return Open(Options{Dir: dirs[i], Member: MemberID(i + 1), Members: members, Listener: listener})
 	})
 }
 
