@@ -84,15 +84,10 @@ func (r *Raft) agrees(prev Position) bool {
 	return prev.Index < r.log.before.Index || r.log.holds(prev)
 }
 
-// reject answers a failed consistency check with where the leader should look next. What is
-// committed agrees with every leader, so that the search never goes below.
+// reject answers a failed consistency check with where the leader should look next.
 func (r *Raft) reject(from *progress, request *AppendEntries) {
 	r.counts.Rejections++
 	conflict := r.log.lastNotAbove(request.Prev.Index, request.Prev.Term)
-	if conflict.Index < r.commit {
-		term, _ := r.log.term(r.commit)
-		conflict = Position{r.commit, term}
-	}
 	r.send(from, &AppendResponse{
 		Term: r.hard.Term, Round: r.following.round, Match: r.provenMatch(),
 		Rejected: true, Prev: request.Prev.Index, Conflict: conflict, Last: r.log.last,

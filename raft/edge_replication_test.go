@@ -358,6 +358,25 @@ func TestE22Bounds(t *testing.T) {
 	}
 }
 
+func TestE22WhatWaitsForTermAndVoteIsBounded(t *testing.T) {
+	w := newWorld(t, 3, Limits{})
+	m := w.member(1)
+	m.slow = true
+	w.receive(m, 2, &RequestVote{Term: 1})
+	for range 1000 {
+		w.receive(m, 2, &RequestVote{Term: 1})
+		w.receive(m, 3, &RequestVote{Term: 1})
+	}
+	if n := len(m.raft.durable.held); n > 100 {
+		t.Fatalf("%d messages wait", n)
+	}
+	w.persist(m, 1)
+	said := only[*VoteResponse](w.said(m))
+	if len(said) == 0 || said[len(said)-1].Granted || !said[len(said)-2].Granted {
+		t.Fatalf("the last answers are lost: %v", said)
+	}
+}
+
 func TestE22AppliersBacklog(t *testing.T) {
 	w := newWorld(t, 1, Limits{ApplyingBytes: 250, CacheBytes: 1})
 	m := w.elect(1)
@@ -485,6 +504,16 @@ func TestAFollowerBelowTheLogNeedsASnapshot(t *testing.T) {
 	}
 	if r.role != Leader {
 		t.Fatal("the leader gave up, though a majority answers")
+	}
+	// Its connection breaks, and the search begins anew, as early as this log goes.
+	r.PeerBroken(w.now, 3, false)
+	if p := r.peer(3); p.state != StateProbe || p.next != 6 {
+		t.Fatalf("it is in state %v, next %d", p.state, p.next)
+	}
+	w.said(leader)
+	w.receive(leader, 3, &AppendResponse{Term: 4, Rejected: true, Prev: 5, Conflict: Position{}, Last: 0})
+	if p := r.peer(3); p.state != StateSnapshot {
+		t.Fatalf("it is in state %v, next %d", p.state, p.next)
 	}
 	// It came by the entries in some other way.
 	w.receive(leader, 3, &AppendResponse{Term: 4, Match: 7})

@@ -93,7 +93,7 @@ func (p *progress) replicate() {
 	}
 }
 
-// needsSnapshot says that the follower's log ends too early for this log.
+// needsSnapshot says that the follower's log ends before this log begins: it is sent no entries.
 func (p *progress) needsSnapshot() {
 	p.state = StateSnapshot
 	p.drop()

@@ -101,6 +101,9 @@ func (r *Raft) replicate() {
 			p.beatDue = false
 			continue
 		}
+		if p.next <= r.log.before.Index {
+			p.needsSnapshot()
+		}
 		sent := false
 		switch p.state {
 		case StateProbe:
@@ -147,10 +150,6 @@ func (r *Raft) sendAppend(p *progress, prev Index, entries []Entry) {
 
 // sendProbe sends one append to find out whether the logs agree at next-1. It carries entries where that is likely.
 func (r *Raft) sendProbe(p *progress) bool {
-	if p.next-1 < r.log.before.Index {
-		p.needsSnapshot()
-		return false
-	}
 	if p.probeSent && !p.beatDue {
 		return false
 	}
@@ -185,10 +184,6 @@ func (r *Raft) sendWindow(p *progress) bool {
 // entriesFor returns the next entries for a follower: from the cache, or from what was read for it. Where
 // there are none it asks for them to be read.
 func (r *Raft) entriesFor(p *progress) (entries []Entry, bytes int) {
-	if p.next <= r.log.before.Index {
-		p.needsSnapshot()
-		return nil, 0
-	}
 	if r.log.cache.has(p.next) {
 		p.fetched = nil
 		high, bytes := r.log.cache.fit(p.next, r.log.last+1, r.config.Limits.MessageBytes)
@@ -262,14 +257,13 @@ func (r *Raft) onRejection(from *progress, response *AppendResponse) {
 		return
 	}
 	r.counts.Rejections++
+	r.reign.due = true
 	upTo := min(response.Conflict.Index, prev-1)
-	guess := r.log.lastNotAbove(upTo, response.Conflict.Term)
 	if upTo < r.log.before.Index {
 		from.needsSnapshot()
-		r.reign.due = true
 		return
 	}
+	guess := r.log.lastNotAbove(upTo, response.Conflict.Term)
 	// Where the guess is the very place that the follower named, the logs agree there.
 	from.probe(guess.Index+1, guess != response.Conflict)
-	r.reign.due = true
 }
