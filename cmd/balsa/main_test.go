@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -203,7 +204,7 @@ func (p *process) terminate() string {
 	return said
 }
 
-// tree reads a directory: every file with its contents and time of change, for comparing.
+// tree reads a directory: every file with its size, its time of change and a checksum of its contents, for comparing.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -215,14 +216,15 @@ func tree(t *testing.T, dir string) map[string]string {
 		if err != nil {
 			return err
 		}
-		found[path] = fmt.Sprint(info.Mode(), info.ModTime().Format(time.RFC3339Nano))
+		var sum uint32
 		if info.Mode().IsRegular() {
 			text, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			found[path] += " " + string(text)
+			sum = crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli))
 		}
+		found[path] = fmt.Sprint(info.Mode(), info.Size(), info.ModTime().Format(time.RFC3339Nano), sum)
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {

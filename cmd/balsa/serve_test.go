@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -278,7 +279,7 @@ func TestWalDump(t *testing.T) {
 	p.terminate()
 	before := tree(t, dir)
 	check()
-	if after := tree(t, dir); fmt.Sprint(before) != fmt.Sprint(after) {
+	if after := tree(t, dir); !maps.Equal(before, after) {
 		t.Error("the dump changed the directory")
 	}
 	if o := runToEnd(t, program(t, "balsa", "wal", "dump", t.TempDir())); o.code != 1 || !strings.Contains(o.stderr, "is not a data directory: there is no identity.json") {
