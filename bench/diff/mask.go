@@ -65,6 +65,7 @@ func normalize(request, answer proto.Message) {
 		normalizeMembers(answer)
 	case *pb.StatusResponse:
 		answer.DbSize, answer.DbSizeInUse = 0, 0 // how much it takes is the server's business, and so is "nothing"
+		answer.DbSizeQuota = 0                   // Balsa enforces no quota yet, and says so; etcd's is 2 GiB by default
 	case *pb.HashResponse:
 		answer.Hash = 0
 	case *pb.HashKVResponse:
