@@ -231,7 +231,8 @@ func TestStatus(t *testing.T) {
 	cmd.Env = append(cmd.Env, "ETCDCTL_ENDPOINTS="+strings.Join(c.Endpoints(), ","))
 	o := runToEnd(t, cmd)
 	rows := strings.Split(strings.TrimSpace(o.stdout), "\n")
-	if o.code != 1 || len(rows) != 4 || !strings.Contains(rows[0], "ROUND TRIP") || !strings.Contains(rows[down.Number], "no answer: connection refused") ||
+	if o.code != 1 || len(rows) != 5 || !strings.Contains(rows[0], "ROUND TRIP") || !strings.Contains(rows[down.Number], "no answer") ||
+		rows[4] != down.Endpoint+" did not answer: connection refused" ||
 		!strings.Contains(rows[leader.Number], "leader") {
 		t.Errorf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

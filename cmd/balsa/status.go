@@ -175,7 +175,7 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 	for _, a := range answers {
 		s := a.Status
 		if s == nil {
-			fmt.Fprintf(w, "?\t%s\tno answer: %s\n", a.Endpoint, a.Error)
+			fmt.Fprintf(w, "-\t%s\tno answer\t-\t-\t-\t-\t-\t-\t-\t-\n", a.Endpoint)
 			continue
 		}
 		role := s.Role
@@ -189,7 +189,10 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 		return err
 	}
 	for _, a := range answers {
-		if a.Status != nil && a.Status.Fault != "" {
+		switch {
+		case a.Status == nil:
+			fmt.Fprintf(out, "%s did not answer: %s\n", a.Endpoint, a.Error)
+		case a.Status.Fault != "":
 			fmt.Fprintf(out, "%s takes part in nothing any more: %s\n", a.Status.Name, a.Status.Fault)
 		}
 	}
