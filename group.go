@@ -74,7 +74,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	}
 	g.applier.task = h.scheduler.Start(fmt.Sprintf("applier of group %d", g.id), g.applier.turn)
 	g.applier.inbox.Bind(g.applier.task)
-	h.config.Logger.Info("group started", slog.Uint64("group", uint64(g.id)), slog.Uint64("member", uint64(h.config.Member)),
+	h.config.Logger.Info("group started", slog.Uint64("group", uint64(g.id)), memberAttr("member", h.config.Member),
 		slog.Uint64("term", uint64(restored.HardState.Term)), slog.Uint64("last", uint64(restored.Last)),
 		slog.Uint64("commit", uint64(restored.Commit)), slog.Uint64("applied", uint64(restored.Applied.Index)))
 	return g, nil
@@ -159,8 +159,8 @@ func (g *Group) changeLeadership(was, now Leadership) {
 	}
 	g.host.config.Observer.LeadershipChanged(g.id, now)
 	if was.Leader != now.Leader {
-		g.host.config.Logger.Info("leader changed", slog.Uint64("group", uint64(g.id)),
-			slog.Uint64("leader", uint64(now.Leader)), slog.Uint64("term", uint64(now.Term)), slog.String("role", now.Role.String()))
+		g.host.config.Logger.Debug("leader changed", slog.Uint64("group", uint64(g.id)), memberAttr("leader", now.Leader),
+			slog.Uint64("term", uint64(now.Term)), slog.String("role", now.Role.String()))
 	}
 	if g.onLeadership != nil {
 		g.onLeadership(now)

@@ -162,13 +162,24 @@ func (h *Host) Dropped() (dropped, malformed uint64) {
 	return h.dropped.Load(), h.malformedFrames.Load()
 }
 
+// rejecter is a transport that can end the connection over which nonsense came.
+type rejecter interface {
+	Reject(peer raft.MemberID, why error)
+}
+
 // malformed counts a frame that cannot be read, and says so each time that the count has doubled.
 func (h *Host) malformed(from MemberID, err error) {
+	if t, ok := h.config.Transport.(rejecter); ok {
+		t.Reject(from, err)
+	}
 	if n := h.malformedFrames.Add(1); n&(n-1) == 0 {
 		h.config.Logger.Warn("a peer sent what cannot be read; it was ignored: are all members of compatible versions?",
-			slog.Uint64("peer", uint64(from)), slog.Uint64("frames so far", n), slog.String("error", err.Error()))
+			memberAttr("peer", from), slog.Uint64("frames so far", n), slog.String("error", err.Error()))
 	}
 }
+
+// memberAttr is a member's id as operators see it everywhere.
+func memberAttr(key string, id MemberID) slog.Attr { return slog.String(key, fmt.Sprintf("%x", uint64(id))) }
 
 // Shutdown is a friendly Close: groups that are led from here are first handed to the member that is furthest along. Whatever
 // comes of that, and at the latest when ctx ends, the host closes. The error is Close's.

@@ -82,7 +82,7 @@ func (m *labMember) tryStart(machine StateMachine) (err error) {
 	m.up, m.machine = true, machine
 	m.host, err = OpenHost(HostConfig{
 		Member: m.id, FS: m.disk, Transport: m, Scheduler: &labScheduler{m.lab, m}, Random: m.lab.random.Uint64,
-		Logger: slog.New(slog.NewTextHandler(&m.lab.log, nil)), SegmentSize: 1 << 20,
+		Logger: slog.New(slog.NewTextHandler(&m.lab.log, &slog.HandlerOptions{Level: slog.LevelDebug})), SegmentSize: 1 << 20,
 	})
 	if err != nil {
 		return err

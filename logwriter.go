@@ -1,12 +1,14 @@
 package balsa
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/balsadb/balsa/internal/actor"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/vfs"
 	"github.com/balsadb/balsa/wal"
 )
 
@@ -17,6 +19,9 @@ type logWriter struct {
 	inbox actor.Mailbox[logWrite]
 	task  actor.Task
 	batch []wal.GroupWrite
+	// refused are writes that the log had no room for. They are given to it again, before any that came later.
+	refused []logWrite
+	retryAt actor.Instant
 	// idleAt is when the log is told that nothing follows, Never where it was told.
 	idleAt actor.Instant
 	failed bool
@@ -38,10 +43,20 @@ type persisted struct {
 // durable (E53). It is some tens of syncs, so that a lone client's writes do not each come with a mark.
 const idleDelay = 5 * time.Millisecond
 
+// fullInterval is how long a full disk is left before it is tried again.
+const fullInterval = 100 * time.Millisecond
+
 func (w *logWriter) turn(now actor.Instant) actor.Instant {
 	writes := w.inbox.Take()
 	if w.failed {
 		return actor.Never
+	}
+	if len(w.refused) > 0 {
+		w.refused = append(w.refused, writes...)
+		if now < w.retryAt {
+			return w.retryAt
+		}
+		writes = w.refused
 	}
 	var err error
 	switch {
@@ -53,12 +68,29 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 			err = w.host.log.Sync()
 		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		clear(w.refused)
+		w.refused = w.refused[:0]
+	case errors.Is(err, vfs.ErrNoSpace) && !errors.Is(err, wal.ErrFailed):
+		return w.waitForRoom(now, writes, err)
+	default:
 		w.failed = true
 		w.host.diskFailed(fmt.Errorf("the log's disk failed, and nothing that was in flight can be trusted (E45): %w", err))
 		return actor.Never
 	}
 	return w.idleAt
+}
+
+// waitForRoom keeps writes for which the disk is too full. Nothing is lost: the protocol takes in no more than its bounds
+// meanwhile, and a leader gives up its office in time (E08).
+func (w *logWriter) waitForRoom(now actor.Instant, writes []logWrite, err error) actor.Instant {
+	if len(w.refused) == 0 {
+		w.host.config.Logger.Error("the log's disk is full: nothing can be written until there is space", slog.String("error", err.Error()))
+		w.refused = append(w.refused, writes...)
+	}
+	w.retryAt = now.Add(fullInterval)
+	return w.retryAt
 }
 
 func (w *logWriter) commit(writes []logWrite) error {

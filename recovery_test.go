@@ -352,3 +352,34 @@ func TestCloseAnswersEverybody(t *testing.T) {
 		t.Errorf("after closing %+v", c)
 	}
 }
+
+func TestFullDiskIsWaitedFor(t *testing.T) {
+	l := newLab(t, 1, newJournal, nil)
+	m := l.leader()
+	l.advance(time.Second)
+	full := true
+	m.disk.OnOp(func(op vfs.Op) error {
+		if full && (op.Kind == vfs.OpPreallocate || op.Kind == vfs.OpCreate) {
+			return vfs.ErrNoSpace
+		}
+		return nil
+	})
+	var outcomes []*outcome
+	for i := range 100 { // the segment of 1 MiB and the one that was prepared are too small for them
+		outcomes = append(outcomes, m.propose(fmt.Sprint(i)+string(make([]byte, 40<<10))))
+		l.run()
+	}
+	l.advance(time.Second)
+	if err := m.group.Err(); err != nil {
+		t.Fatalf("the group was fenced: %v", err)
+	}
+	last := outcomes[len(outcomes)-1]
+	if last.answered != 0 {
+		t.Fatalf("the disk was not full: %v", last.err)
+	}
+	full = false
+	l.advance(time.Second)
+	for _, o := range outcomes {
+		o.wants(t)
+	}
+}

@@ -88,7 +88,7 @@ func (r *replica) settleTransfers() {
 		case r.loop.host.config.Member:
 			return false, nil
 		}
-		return true, fmt.Errorf("%w to member %d: member %d leads now", ErrTransferFailed, t.to, r.leadership.Leader)
+		return true, fmt.Errorf("%w to member %x: member %x leads now", ErrTransferFailed, uint64(t.to), uint64(r.leadership.Leader))
 	})
 }
 
@@ -98,7 +98,7 @@ func (r *replica) expireTransfers() {
 			r.expireBy(t.deadline)
 			return false, nil
 		}
-		return true, fmt.Errorf("%w to member %d in time", ErrTransferFailed, t.to)
+		return true, fmt.Errorf("%w to member %x in time", ErrTransferFailed, uint64(t.to))
 	})
 }
 
