@@ -31,16 +31,28 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 	if err == nil {
 		err = s.engine.Apply(e.batch)
 	}
-	e.finish()
 	if err != nil {
 		// Whatever the engine did with the batch, readers go on seeing the state before it.
+		e.finish()
 		e.counters, e.members = saved, savedMembers
 		s.failure = fmt.Errorf("store: applying up to index %d: %w", batch.Position.Index, err)
 		return s.failure
 	}
+	e.remember()
+	e.finish()
 	s.publish()
 	s.collection.want(e.compacted)
 	return nil
+}
+
+// remember keeps what the batch wrote last of each key. A compaction may remove a tombstone meanwhile: to those who
+// write the key it is the same as no version.
+func (e *execution) remember() {
+	for _, w := range e.overlay.written {
+		if n := len(w.versions); n > 0 {
+			e.recent.set(w.key, w.versions[n-1].version)
+		}
+	}
 }
 
 // finish forgets what belongs to one batch.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/engine"
@@ -88,15 +90,34 @@ func BenchmarkPut(b *testing.B) {
 					pick = func() int { return l.random.IntN(keys) }
 				}
 				b.ReportAllocs()
-				for done := 0; done < b.N; done += size {
+				cpu := processCPU(b)
+				var making time.Duration
+				for done := 0; done < b.N; {
 					b.StopTimer()
-					batch := l.batch(size, pick)
+					before := processCPU(b)
+					var batches []*balsa.Batch
+					for made := 0; made < 5000 && done < b.N; made, done = made+size, done+size {
+						batches = append(batches, l.batch(size, pick))
+					}
+					making += processCPU(b) - before
 					b.StartTimer()
-					l.apply(batch)
+					for _, batch := range batches {
+						l.apply(batch)
+					}
 				}
+				b.ReportMetric(float64(processCPU(b)-cpu-making)/float64(b.N), "cpu-ns/op")
 			})
 		}
 	}
+}
+
+// processCPU returns the processor time that the process has used, its background work included.
+func processCPU(t testing.TB) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func BenchmarkRange(b *testing.B) {

@@ -9,6 +9,7 @@ import (
 type execution struct {
 	view
 	counters
+	recent  recent
 	hasher  hasher
 	batch   engine.Batch
 	members members
@@ -73,6 +74,17 @@ func (e *execution) place() revision {
 		e.next = tally{}
 	}
 	return revision{e.revision, uint32(len(e.changes))}
+}
+
+// newest returns the newest version of key, which may be a tombstone; ok says whether there is one.
+func (e *execution) newest(key []byte) (v version, ok bool, err error) {
+	if w := e.overlay.get(key); w != nil && len(w.versions) > 0 {
+		return w.versions[len(w.versions)-1].version, true, nil
+	}
+	if v, ok := e.recent.get(key); ok {
+		return v, true, nil
+	}
+	return e.engineAt(key, lastOf(maxRevision))
 }
 
 // put writes a version of key. Key and value are kept until the batch is applied.

@@ -10,7 +10,8 @@ import (
 // up a key is a map access; the order of the keys is made only when somebody walks over a range.
 type overlay struct {
 	keys     map[string]*written
-	unsorted []*written
+	written  []*written // the same, in the order in which they were written first
+	unsorted []*written // those that sorted does not have yet
 	sorted   *btree.BTreeG[*written]
 }
 
@@ -34,8 +35,9 @@ func newOverlay() *overlay {
 // reset forgets everything.
 func (o *overlay) reset() {
 	clear(o.keys)
+	clear(o.written)
 	clear(o.unsorted)
-	o.unsorted = o.unsorted[:0]
+	o.written, o.unsorted = o.written[:0], o.unsorted[:0]
 	if o.sorted == nil || o.sorted.Len() > 0 {
 		o.sorted = btree.NewBTreeGOptions(func(a, b *written) bool { return a.key < b.key }, btree.Options{NoLocks: true})
 	}
@@ -50,6 +52,7 @@ func (o *overlay) add(key []byte, v version, value []byte) *written {
 	if w == nil {
 		w = &written{key: string(key)}
 		o.keys[w.key] = w
+		o.written = append(o.written, w)
 		o.unsorted = append(o.unsorted, w)
 	}
 	w.versions = append(w.versions, writtenVersion{v, value})

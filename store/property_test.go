@@ -58,6 +58,7 @@ func (d *duel) open(t *rapid.T) {
 		t.Fatal(err)
 	}
 	s.chunkBytes = 3
+	s.writer.recent = newRecent(4)
 	d.store = s
 }
 

@@ -64,7 +64,7 @@ func Open(e engine.Engine, options Options) (*Store, error) {
 	}
 	s.writer = execution{
 		view:     view{layout: s.layout, reader: e, overlay: newOverlay()},
-		counters: found, members: all, batch: e.NewBatch(),
+		counters: found, members: all, batch: e.NewBatch(), recent: newRecent(defaultRecentKeys),
 	}
 	s.publish()
 	return s, nil

@@ -85,17 +85,6 @@ func (v *view) close() error {
 	return first
 }
 
-// newest returns the newest version of key, whatever the view's revision; the version may be a tombstone. ok says
-// whether there is one.
-func (v *view) newest(key []byte) (version, bool, error) {
-	if v.overlay != nil {
-		if w := v.overlay.get(key); w != nil && len(w.versions) > 0 {
-			return w.versions[len(w.versions)-1].version, true, nil
-		}
-	}
-	return v.engineAt(key, lastOf(maxRevision))
-}
-
 const maxRevision = 1<<63 - 1
 
 // engineAt returns the engine's newest version of key that is not newer than at.
