@@ -9,8 +9,11 @@ import (
 
 func datasync(file *os.File) error {
 	for {
-		err := unix.Fdatasync(int(file.Fd()))
-		if !errors.Is(err, unix.EINTR) {
+		switch err := unix.Fdatasync(int(file.Fd())); err {
+		case nil:
+			return nil
+		case unix.EINTR:
+		default:
 			return os.NewSyscallError("fdatasync "+file.Name(), err)
 		}
 	}

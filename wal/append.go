@@ -187,7 +187,7 @@ func (l *Log) write() error {
 	b.at, b.mark = l.tail, l.synced
 	g := &l.gather
 	g.start(l.active.file, l.tail.Offset)
-	g.buf = b.appendHeader(g.buf, l.identity.salt(b.at.Segment))
+	g.buf = b.appendHeader(g.buf, l.active.salt)
 	for _, e := range b.entries {
 		g.add(e)
 	}

@@ -49,8 +49,9 @@ func (e *VersionError) Error() string {
 
 // LostRun names entries of one group that a bad region held.
 type LostRun struct {
-	Group       raft.GroupID `json:"group"`
-	First, Last raft.Index
+	Group raft.GroupID `json:"group"`
+	First raft.Index   `json:"first"`
+	Last  raft.Index   `json:"last"`
 	// Term is 0 where it is not known: a gap between what is before and after the region says only which indexes are missing.
 	Term raft.Term `json:"term"`
 }

@@ -357,3 +357,31 @@ func TestPowerCutTestNoticesIgnoredSyncs(t *testing.T) {
 		t.Fatalf("with syncs ignored %d of %d cuts went unnoticed", cuts-failed, cuts)
 	}
 }
+
+// Killing a process whose files are held back until Sync is a power cut too.
+func TestKillOnHeldBackFiles(t *testing.T) {
+	for _, ignore := range []bool{false, true} {
+		below := vfs.NewMem()
+		disk := vfs.NewUnsynced(below)
+		l, _, err := Open(disk, "wal", powerOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.IgnoreSync(ignore)
+		for i := raft.Index(1); i <= 40; i += 4 {
+			mustAppend(t, l, write(1, 1, 7, 0, entries(1, i, i+3, 1)...))
+			mustSync(t, l)
+		}
+		mustAppend(t, l, write(1, 1, 7, 0, entries(1, 41, 50, 1)...))
+		_, r, err := Open(vfs.NewUnsynced(below.Kill()), "wal", powerOptions())
+		if ignore {
+			if err == nil && len(r.Groups) > 0 {
+				t.Fatalf("with syncs ignored there is %+v", r.Groups)
+			}
+			continue
+		}
+		if err != nil || r.Groups[0].Last != 40 {
+			t.Fatal(r, err)
+		}
+	}
+}

@@ -147,6 +147,7 @@ func (l *Log) begin(s *segment, previousEnd int64) error {
 		return err
 	}
 	l.stats.syncs.Add(1)
+	s.salt = l.identity.salt(s.number)
 	l.active = s
 	l.tail = Position{s.number, h.size}
 	l.synced, l.marked = l.tail, true

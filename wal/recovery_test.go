@@ -210,6 +210,18 @@ var scenarios = map[string][]func(t *testing.T) (*vfs.Mem, []string){
 			overwrite(t, disk, firstSegment, end.Offset, append(b.appendHeader(nil, testIdentity.salt(1)), e...))
 			return disk, []string{firstSegment, "entries from 77 do not follow a log that holds 1 to 9"}
 		},
+		func(t *testing.T) (*vfs.Mem, []string) { // a head that tells of more than is there
+			disk := build(t, manySegments(t))
+			b := contents(t, disk, secondSegment)
+			h, err := decodeHead(b[:headSize(1)])
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := h.groups[0].last.Index
+			h.groups[0].last.Index += 2
+			overwrite(t, disk, secondSegment, 0, h.encode())
+			return disk, []string{secondSegment, "before it, group 1 had come to", LostRun{Group: 1, First: last + 1, Last: last + 2}.String()}
+		},
 		func(t *testing.T) (*vfs.Mem, []string) { // a segment of an older copy of the disk
 			var older []byte
 			disk := build(t, func(l *Log) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/vfs"
 )
 
@@ -99,6 +98,7 @@ func (l *Log) openSegments(r *replay) error {
 		}
 	}
 	l.active = l.segments[r.used-1]
+	l.active.salt = l.identity.salt(l.active.number)
 	l.prepare.number = l.active.number + 1
 	l.tail, l.marked = r.end, r.lastMark
 	l.echo, l.echoAt = r.lastRuns, r.lastOffset
@@ -161,31 +161,27 @@ func (l *Log) repairVotes(r *replay, report *Report) error {
 			v.generation = c.generation
 		}
 	}
-	newest := map[raft.GroupID]raft.HardState{}
 	for _, c := range r.copies {
-		if c == nil || c.generation != v.generation {
-			continue
-		}
-		for _, found := range c.groups {
-			newest[found.group] = found.hard
-			if g := l.groups.get(found.group); checkHardState(g.id, g.hard, found.hard) == nil {
-				g.hard = found.hard
-			}
+		if c != nil {
+			l.takeVotes(c)
 		}
 	}
-	for _, g := range l.groups.sorted {
-		v.changed = v.changed || newest[g.id] != g.hard
-	}
-	writes := damaged
-	if writes == 0 && v.changed {
-		writes = 1
-	}
-	for range writes {
+	// One is written in any case: the newer one may be readable and not durable, and its mark proves all that was found.
+	for range max(damaged, 1) {
 		if err := v.write(l.files, l.identity, l.synced, l.groups); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// takeVotes takes what a copy has and the log has not.
+func (l *Log) takeVotes(c *voteCopy) {
+	for _, found := range c.groups {
+		if g := l.groups.get(found.group); checkHardState(g.id, g.hard, found.hard) == nil {
+			g.hard = found.hard
+		}
+	}
 }
 
 // checkDirectories has those that cannot be used written anew, by and by.

@@ -15,7 +15,8 @@ import (
 type segment struct {
 	number uint64
 	file   vfs.File
-	size   int64 // of the file, its preallocated tail included
+	size   int64  // of the file, its preallocated tail included
+	salt   uint32 // what its batches' checksums start from
 }
 
 const (

@@ -138,3 +138,5 @@ func TestAppendSyncReadReopen(t *testing.T) {
 		})
 	}
 }
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
