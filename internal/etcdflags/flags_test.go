@@ -112,6 +112,20 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// What is about security, durability or topology works or is refused; to accept it and do nothing would be a lie.
+func TestNoSilentNoOps(t *testing.T) {
+	serious := []string{"wal-dir", "quota-backend-bytes", "pre-vote", "strict-reconfig-check", "force-new-cluster", "initial-cluster-state",
+		"unsafe-no-fsync", "cert-file", "client-cert-auth", "client-crl-file", "client-cert-allowed-hostname", "trusted-ca-file", "auto-tls",
+		"peer-client-cert-auth", "peer-trusted-ca-file", "peer-auto-tls", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-crl-file",
+		"peer-skip-client-san-verification", "cipher-suites", "tls-min-version", "tls-max-version", "cors", "host-whitelist", "auth-token",
+		"auth-token-ttl", "bcrypt-cost", "discovery", "discovery-endpoints", "discovery-srv", "listen-client-http-urls"}
+	for _, f := range Table() {
+		if slices.Contains(serious, f.Name) && f.Class == Tuning {
+			t.Errorf("--%s is accepted and has no effect", f.Name)
+		}
+	}
+}
+
 // kubeadm writes this command line into its static pod: 1.30 with the experimental spellings, 1.34 without.
 var kubeadm = map[string]string{
 	"1.30": `--advertise-client-urls=https://10.0.0.5:2379 --cert-file=/etc/kubernetes/pki/etcd/server.crt --client-cert-auth=true
