@@ -179,7 +179,9 @@ func (h *Host) malformed(from MemberID, err error) {
 }
 
 // memberAttr is a member's id as operators see it everywhere.
-func memberAttr(key string, id MemberID) slog.Attr { return slog.String(key, fmt.Sprintf("%x", uint64(id))) }
+func memberAttr(key string, id MemberID) slog.Attr {
+	return slog.String(key, fmt.Sprintf("%x", uint64(id)))
+}
 
 // Shutdown is a friendly Close: groups that are led from here are first handed to the member that is furthest along. Whatever
 // comes of that, and at the latest when ctx ends, the host closes. The error is Close's.

@@ -85,6 +85,7 @@ type call struct {
 	done     func(Result, error)
 }
 
+//balsa:edge whose call it is that somebody waits with does not show
 var calls = sync.Pool{New: func() any { return newCall() }}
 
 func newCall() *call {
