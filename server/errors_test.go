@@ -119,14 +119,7 @@ func TestRequestsEndWhenTimeIsUp(t *testing.T) {
 func TestClientThatGoesAway(t *testing.T) {
 	member := startStore(t)
 	kv := pb.NewKVClient(dial(t, member.address))
-	apply := member.group.apply
-	proposed, answer := make(chan struct{}), make(chan struct{})
-	member.group.answer(func(entry raft.Entry) ([]byte, error) {
-		close(proposed)
-		<-answer
-		member.group.apply = apply // the lock is held
-		return apply(entry)
-	})
+	proposed, answer := member.hold()
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {

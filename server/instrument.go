@@ -38,7 +38,7 @@ func (s *Server) unary(service, method string, handler grpc.MethodHandler) grpc.
 	if !slices.Contains(available[service], method) {
 		handler = unavailableUnary(fullMethod)
 	}
-	counters := s.metrics.method(service, method, "unary")
+	counters := s.metrics.method(service, method, "unary", s.config.ExtensiveMetrics)
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (response any, err error) {
 		begin := time.Now()
 		counters.started()
@@ -62,7 +62,7 @@ func (s *Server) stream(service string, desc *grpc.StreamDesc) grpc.StreamHandle
 	if !slices.Contains(available[service], desc.StreamName) {
 		handler = unavailableStream(fullMethod)
 	}
-	counters := s.metrics.method(service, desc.StreamName, streamType(desc))
+	counters := s.metrics.method(service, desc.StreamName, streamType(desc), s.config.ExtensiveMetrics)
 	return func(srv any, stream grpc.ServerStream) (err error) {
 		begin := time.Now()
 		counters.started()

@@ -23,7 +23,7 @@ type Metrics struct {
 
 	rpcStarted, rpcHandled       *prometheus.CounterVec
 	rpcReceived, rpcSent         *prometheus.CounterVec
-	requestDuration              *prometheus.HistogramVec
+	requestDuration, rpcHandling *prometheus.HistogramVec
 	clientReceived, clientSent   prometheus.Counter
 	healthSuccess, healthFailure prometheus.Counter
 	checkState                   *prometheus.GaugeVec

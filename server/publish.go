@@ -14,14 +14,14 @@ import (
 	"github.com/balsadb/balsa/store"
 )
 
-// publishPause is how long a member that could not publish itself waits before it tries again.
-const publishPause = time.Second
+// A member that could not publish itself tries again after the first of these, and then less and less often.
+const publishPause, publishMaxPause = 20 * time.Millisecond, time.Second
 
 // Publish tells the cluster this member's name and client URLs, where it does not know them yet. It returns once the
 // member has joined: it knows a leader, and holds all that was committed. It tries for as long as ctx allows, and
 // gives up only where the group is closed or fenced. From then on the gRPC health service says SERVING.
 func (s *Server) Publish(ctx context.Context) error {
-	for {
+	for pause := publishPause; ; pause = min(2*pause, publishMaxPause) {
 		err := s.publish(ctx)
 		switch {
 		case err == nil:
@@ -32,7 +32,7 @@ func (s *Server) Publish(ctx context.Context) error {
 		}
 		s.config.Logger.Warn("this member could not join the cluster yet, it tries again", "reason", rpctypes.ErrorDesc(err))
 		select {
-		case <-time.After(publishPause):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}

@@ -17,6 +17,7 @@ type methodMetrics struct {
 	byCode         [codes.Unauthenticated + 1]prometheus.Counter
 	unary          bool
 	took           [2]prometheus.Observer // failed, succeeded; nil where etcd has no such type of request
+	handling       prometheus.Observer    // nil but for extensive metrics
 }
 
 func (m *Metrics) rpcMetrics() {
@@ -36,12 +37,16 @@ func (m *Metrics) rpcMetrics() {
 		Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 	}, []string{"type", "success"})
 	m.registry.MustRegister(m.requestDuration)
+	m.rpcHandling = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "grpc_server_handling_seconds", Help: "How long calls take, until their end.", Buckets: prometheus.DefBuckets,
+	}, labels)
+	m.registry.MustRegister(m.rpcHandling)
 	m.clientReceived = m.counter("etcd_network_client_grpc_received_bytes_total", "Bytes received from clients.")
 	m.clientSent = m.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to clients.")
 }
 
 // method returns a method's counters.
-func (m *Metrics) method(service, method, kind string) *methodMetrics {
+func (m *Metrics) method(service, method, kind string, extensive bool) *methodMetrics {
 	c := &methodMetrics{
 		calls:    m.rpcStarted.WithLabelValues(kind, service, method),
 		received: m.rpcReceived.WithLabelValues(kind, service, method),
@@ -54,6 +59,9 @@ func (m *Metrics) method(service, method, kind string) *methodMetrics {
 	if c.unary && strings.HasSuffix(service, ".KV") {
 		c.took[0] = m.requestDuration.WithLabelValues(method, "false")
 		c.took[1] = m.requestDuration.WithLabelValues(method, "true")
+	}
+	if extensive {
+		c.handling = m.rpcHandling.WithLabelValues(kind, service, method)
 	}
 	return c
 }
@@ -70,6 +78,9 @@ func (c *methodMetrics) handled(ctx context.Context, err error, took time.Durati
 		code = codes.Unknown
 	}
 	c.byCode[code].Inc()
+	if c.handling != nil {
+		c.handling.Observe(took.Seconds())
+	}
 	if !c.unary {
 		return
 	}

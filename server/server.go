@@ -34,7 +34,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
-	sniffing  map[net.Conn]struct{}
+	silent    map[net.Conn]struct{} // connections that have not said yet what they want
 	stopped   bool
 	serving   sync.WaitGroup // accept loops, sniffs and the two servers
 }
@@ -55,7 +55,7 @@ func New(config Config) (*Server, error) {
 		grpcConns: newHandOver(),
 		httpConns: newHandOver(),
 		listeners: make(map[net.Listener]struct{}),
-		sniffing:  make(map[net.Conn]struct{}),
+		silent:    make(map[net.Conn]struct{}),
 	}
 	s.metrics.watch(s)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
@@ -65,6 +65,7 @@ func New(config Config) (*Server, error) {
 		ReadHeaderTimeout: sniffTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnState:         s.httpState,
 		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelDebug),
 	}
 	s.serving.Go(func() { s.grpc.Serve(s.grpcConns) })
@@ -95,6 +96,7 @@ func (s *Server) register() {
 	s.registerService(&pb.Watch_ServiceDesc, nil)
 	s.registerService(&pb.Lease_ServiceDesc, nil)
 	s.registerService(&pb.Auth_ServiceDesc, nil)
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING) // until Publish
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 }
@@ -130,19 +132,39 @@ func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
 func (s *Server) direct(conn net.Conn, config *tls.Config) {
 	defer s.serving.Done()
 	sniffed, http2, err := sniff(conn, config)
-	s.mu.Lock()
-	delete(s.sniffing, conn)
-	s.mu.Unlock()
+	s.heard(conn)
 	switch {
 	case err != nil:
 		s.config.Logger.Debug("a client's connection ended before it said what it wants",
 			"remote", conn.RemoteAddr().String(), "error", err)
 		conn.Close()
 	case http2:
+		sniffed.received, sniffed.sent = s.metrics.clientReceived, s.metrics.clientSent
 		s.grpcConns.give(sniffed)
 	default:
 		s.httpConns.give(sniffed)
 	}
+}
+
+func (s *Server) heard(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.silent, conn)
+}
+
+// httpState sees to it that a client that has begun an HTTP request, and does not end it, does not hold up Stop.
+func (s *Server) httpState(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew {
+		s.heard(conn)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		conn.Close()
+		return
+	}
+	s.silent[conn] = struct{}{}
 }
 
 func (s *Server) enter(listener net.Listener) bool {
@@ -170,7 +192,7 @@ func (s *Server) admit(conn net.Conn) bool {
 	if s.stopped {
 		return false
 	}
-	s.sniffing[conn] = struct{}{}
+	s.silent[conn] = struct{}{}
 	s.serving.Add(1)
 	return true
 }
@@ -183,7 +205,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	for listener := range s.listeners {
 		listener.Close()
 	}
-	for conn := range s.sniffing {
+	for conn := range s.silent {
 		conn.Close()
 	}
 	s.mu.Unlock()

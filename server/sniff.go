@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // One port serves gRPC and plain HTTP. Which of them a connection is for shows in its first bytes: a client that
@@ -25,6 +27,8 @@ type sniffedConn struct {
 	net.Conn
 	start  []byte
 	secure *tls.Conn // the same connection, where it is TLS
+	// received and sent count bytes, where the connection is gRPC's.
+	received, sent prometheus.Counter
 }
 
 func (c *sniffedConn) Read(b []byte) (int, error) {
@@ -33,7 +37,19 @@ func (c *sniffedConn) Read(b []byte) (int, error) {
 		c.start = c.start[n:]
 		return n, nil
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	if c.received != nil {
+		c.received.Add(float64(n))
+	}
+	return n, err
+}
+
+func (c *sniffedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if c.sent != nil {
+		c.sent.Add(float64(n))
+	}
+	return n, err
 }
 
 // sniff finds out what a connection is for. It leaves a deadline on the connection where it fails.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/store"
 )
 
@@ -71,6 +72,19 @@ func (m *storeMember) collect(t testing.TB) {
 		m.store.RunCollector(ctx, store.CollectOptions{})
 	}()
 	t.Cleanup(func() { cancel(); <-done })
+}
+
+// hold keeps the next proposal waiting: begun is closed when it is there, and closing proceed lets it be applied.
+func (m *storeMember) hold() (begun, proceed chan struct{}) {
+	begun, proceed = make(chan struct{}), make(chan struct{})
+	apply := m.group.apply
+	m.group.answer(func(entry raft.Entry) ([]byte, error) {
+		close(begun)
+		<-proceed
+		m.group.apply = apply // the lock is held
+		return apply(entry)
+	})
+	return begun, proceed
 }
 
 // newClient returns etcd's own client.
