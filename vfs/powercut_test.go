@@ -115,7 +115,7 @@ func TestPowerCutReplays(t *testing.T) {
 		}
 		return all
 	}
-	if run() != run() {
+	if first, second := run(), run(); first != second {
 		t.Fatal("the same seed gives different disks")
 	}
 }
