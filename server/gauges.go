@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,7 +61,7 @@ func (m *Metrics) watch(s *Server) {
 		g.Set(1)
 		m.registry.MustRegister(g)
 	}
-	constant("etcd_server_id", "This member's id, as a label.", "server_id", fmt.Sprintf("%x", uint64(s.config.MemberID)))
+	constant("etcd_server_id", "This member's id, as a label.", "server_id", peerLabel(s.config.MemberID))
 	constant("etcd_server_version", "The level of etcd's API that is spoken, as a label.", "server_version", version.Version)
 	constant("etcd_server_go_version", "The Go version that built this, as a label.", "server_go_version", runtime.Version())
 	constant("etcd_cluster_version", "The level of etcd's API of the cluster, as a label.", "cluster_version", version.APIVersion)

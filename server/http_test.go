@@ -12,6 +12,7 @@ import (
 
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/transport"
 )
 
 func request(s *Server, method, target string) (status int, body string, header http.Header) {
@@ -117,6 +118,10 @@ func TestMetricsHaveEtcdsNames(t *testing.T) {
 	m.LogWritten(balsa.LogWritten{Entries: 3, Bytes: 100, Write: 1, Sync: 1})
 	m.BatchApplied(1, 3, 1)
 	m.Flushed(1, 1)
+	m.PeerRoundTrip(0x2a, 1)
+	m.WatchPeers(1, func() transport.Stats {
+		return transport.Stats{Malformed: 5, Peers: []transport.PeerStats{{Peer: 0x2a, SentBytes: 11, ReceivedBytes: 12, Breaks: 13}}}
+	})
 	_, metrics, _ := request(s, http.MethodGet, "/metrics")
 	put := `grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"`
 	for _, line := range []string{
@@ -131,6 +136,9 @@ func TestMetricsHaveEtcdsNames(t *testing.T) {
 		"grpc_server_started_total{" + put + "} 2", "grpc_server_msg_received_total{" + put + "} 2", "grpc_server_msg_sent_total{" + put + "} 1",
 		`grpc_server_handled_total{grpc_code="OK",` + put + "} 1", `grpc_server_handled_total{grpc_code="InvalidArgument",` + put + "} 1",
 		"grpc_server_handling_seconds_count{" + put + "} 2",
+		`etcd_network_peer_round_trip_time_seconds_count{To="2a"} 1`, `etcd_network_peer_sent_bytes_total{To="2a"} 11`,
+		`etcd_network_peer_received_bytes_total{From="2a"} 12`, `etcd_network_active_peers{Local="1",Remote="2a"} 0`,
+		`etcd_network_disconnected_peers_total{Local="1",Remote="2a"} 13`, "balsa_transport_malformed_total 5",
 		"balsa_log_entries_written_total 3", "balsa_apply_batch_duration_seconds_count 1", "balsa_apply_commands_total 3",
 	} {
 		if !strings.Contains(metrics, "\n"+line+"\n") {

@@ -25,6 +25,7 @@ type Metrics struct {
 	rpcReceived, rpcSent         *prometheus.CounterVec
 	requestDuration, rpcHandling *prometheus.HistogramVec
 	clientReceived, clientSent   prometheus.Counter
+	roundTrips                   *prometheus.HistogramVec
 	healthSuccess, healthFailure prometheus.Counter
 	checkState                   *prometheus.GaugeVec
 	checks                       *prometheus.CounterVec
@@ -40,6 +41,7 @@ func NewMetrics() *Metrics {
 	m.hostMetrics()
 	m.rpcMetrics()
 	m.healthMetrics()
+	m.peerMetrics()
 	return m
 }
 

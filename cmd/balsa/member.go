@@ -128,10 +128,12 @@ func (m *member) openTransport() (err error) {
 	m.transport, err = transport.NewTCP(transport.TCPConfig{
 		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: 1, DataDir: id.ID},
 		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
+		OnRoundTrip: m.observer.PeerRoundTrip,
 	})
 	if err != nil {
 		return err
 	}
+	m.observer.WatchPeers(id.Member, m.transport.Stats)
 	for _, other := range id.Cluster.Members {
 		if other.ID == id.Member {
 			continue
