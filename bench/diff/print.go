@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 )
 
 // printMessage writes every field that is set, unknown ones too, on one line and always in the same way (prototext
-// promises neither). prototext can read it, save for masked and unknown fields.
+// promises neither). prototext can read it, save for masked and unknown fields and for long values.
 func printMessage(m proto.Message) string { return printFields(m.ProtoReflect()) }
 
 func printFields(m protoreflect.Message) string {
@@ -51,8 +52,14 @@ func printValue(field protoreflect.FieldDescriptor, value protoreflect.Value) st
 	return value.String()
 }
 
-// quote escapes bytes one by one: text that is valid UTF-8 by chance looks like the rest.
+const hexDigits = "0123456789abcdef"
+
+// quote escapes bytes one by one: text that is valid UTF-8 by chance looks like the rest. Long ones are told by their hash.
 func quote(s string) string {
+	const long = 128
+	if len(s) > long {
+		return fmt.Sprintf("(%d bytes, SHA-256 %x)", len(s), sha256.Sum256([]byte(s)))
+	}
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, c := range []byte(s) {
@@ -61,7 +68,9 @@ func quote(s string) string {
 			b.WriteByte('\\')
 			b.WriteByte(c)
 		case c < ' ' || c > '~':
-			fmt.Fprintf(&b, `\x%02x`, c)
+			b.WriteString(`\x`)
+			b.WriteByte(hexDigits[c>>4])
+			b.WriteByte(hexDigits[c&15])
 		default:
 			b.WriteByte(c)
 		}
