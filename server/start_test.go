@@ -19,7 +19,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // start serves in the clear on a free port until the test ends, and returns where.
 func start(t testing.TB, config Config) (*Server, string) {
 	t.Helper()
-	config.MemberID, config.ClusterID, config.Name = 1, 42, "one"
+	return startAs(t, config, 1)
+}
+
+func startAs(t testing.TB, config Config, member raft.MemberID) (*Server, string) {
+	t.Helper()
+	config.MemberID, config.ClusterID, config.Name = member, 42, "one"
 	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)
