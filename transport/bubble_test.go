@@ -93,14 +93,25 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: l.address} }
 
 // logs keeps what was logged.
 type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu      sync.Mutex
+	b       bytes.Buffer
+	written chan struct{}
 }
+
+func newLogs() *logs { return &logs{written: make(chan struct{}, 1)} }
 
 func (l *logs) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	signal(l.written)
 	return l.b.Write(b)
+}
+
+// await waits until a line contains text.
+func (l *logs) await(text string) {
+	for l.count(text) == 0 {
+		<-l.written
+	}
 }
 
 func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
@@ -129,7 +140,7 @@ func address(id raft.MemberID) string { return string([]byte{'a' + byte(id)}) + 
 // member starts a member in a bubble's network. It knows the members of peers, and its log comes back with it.
 func (n *pipes) member(t *testing.T, self raft.MemberID, peers []raft.MemberID, change func(*TCPConfig)) (*TCP, *recorder, *logs) {
 	t.Helper()
-	log := &logs{}
+	log := newLogs()
 	config := TCPConfig{
 		Self: testIdentity(self), Listeners: []net.Listener{n.listen(address(self))}, Logger: log.logger(), dial: n.dial,
 	}

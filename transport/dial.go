@@ -49,8 +49,7 @@ func (p *peer) finish() {
 	if in != nil {
 		<-in.done
 	}
-	p.tellBroken(false)
-	p.silence()
+	p.farewell()
 	close(p.ended)
 	p.transport.forget(p)
 }
@@ -87,7 +86,7 @@ func (p *peer) connect(url peerURL) (*outgoing, error) {
 	conn, err := p.transport.config.dial(ctx, "tcp", url.address)
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			p.tellBroken(true)
+			p.tellRefused()
 		}
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func (t *TCP) serve(raw net.Conn) {
 func (t *TCP) greet(raw net.Conn) *incoming {
 	defer t.counters.unproven.Add(-1)
 	if t.counters.unproven.Add(1) > maxUnproven {
-		t.counters.malformed.Add(1)
+		t.counters.strangers.Add(1)
 		return nil
 	}
 	_ = raw.SetDeadline(time.Now().Add(t.config.Timing.Dial))
@@ -176,10 +176,14 @@ func (t *TCP) refuse(raw net.Conn, h hello, refusal *RefusedError) {
 
 // stranger counts a connection that made no handshake, and says so once per host.
 func (t *TCP) stranger(raw net.Conn, err error) {
-	if t.ctx.Err() != nil || errors.Is(err, io.EOF) {
+	if t.ctx.Err() != nil || err == io.EOF {
 		return // closed, or somebody who looked whether the port is open
 	}
-	t.counters.malformed.Add(1)
+	t.counters.strangers.Add(1)
+	var noTLS tls.RecordHeaderError
+	if errors.Is(err, errMalformed) || errors.As(err, &noTLS) {
+		t.counters.malformed.Add(1)
+	}
 	host, _, splitErr := net.SplitHostPort(raw.RemoteAddr().String())
 	if splitErr != nil {
 		host = raw.RemoteAddr().String()

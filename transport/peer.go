@@ -231,7 +231,20 @@ func (p *peer) inDoubt() bool {
 func (p *peer) tellBroken(refused bool) {
 	p.tell.Lock()
 	defer p.tell.Unlock()
-	p.pay(refused)
+	if p.ctx.Err() == nil {
+		p.pay(refused)
+	}
+}
+
+// tellRefused says that the peer's host refused a dial. Its process is gone then, unless it holds a connection with us: it has
+// just made one and listens elsewhere, or has died and we are about to see that end too, after which there is another dial.
+func (p *peer) tellRefused() {
+	p.mu.Lock()
+	holds := p.incoming != nil
+	p.mu.Unlock()
+	if !holds {
+		p.tellBroken(true)
+	}
 }
 
 func (p *peer) pay(refused bool) {
@@ -248,7 +261,7 @@ func (p *peer) pay(refused bool) {
 func (p *peer) alive(at time.Duration) {
 	p.tell.Lock()
 	defer p.tell.Unlock()
-	if at < p.doubted || p.silent {
+	if at < p.doubted || p.silent || p.ctx.Err() != nil {
 		return
 	}
 	p.pay(false)
@@ -256,6 +269,14 @@ func (p *peer) alive(at time.Duration) {
 		p.told = true
 		p.receiver.Connected(p.id)
 	}
+}
+
+// farewell tells the end of a removed peer's connections, and nothing more of it.
+func (p *peer) farewell() {
+	p.tell.Lock()
+	p.pay(false)
+	p.tell.Unlock()
+	p.silence()
 }
 
 // silence ends what the receiver is told; when it returns, no call is running.

@@ -11,6 +11,7 @@ import (
 type counters struct {
 	malformed atomic.Uint64
 	refused   atomic.Uint64
+	strangers atomic.Uint64
 	unproven  atomic.Int64 // connections that have not made their handshake yet
 }
 
@@ -30,7 +31,9 @@ type Stats struct {
 	Malformed uint64
 	// Refused counts handshakes that were refused, by us or by peers.
 	Refused uint64
-	Peers   []PeerStats // in the order of their ids
+	// Strangers counts connections to us that ended before a handshake: cut, timed out, no TLS, malformed, or too many at once.
+	Strangers uint64
+	Peers     []PeerStats // in the order of their ids
 }
 
 // PeerStats is what happened between this host and one peer.
@@ -54,7 +57,8 @@ type PeerStats struct {
 
 // Stats returns what happened so far.
 func (t *TCP) Stats() Stats {
-	s := Stats{Malformed: t.counters.malformed.Load(), Refused: t.counters.refused.Load()}
+	c := &t.counters
+	s := Stats{Malformed: c.malformed.Load(), Refused: c.refused.Load(), Strangers: c.strangers.Load()}
 	for _, p := range t.members() {
 		s.Peers = append(s.Peers, p.stats())
 	}
