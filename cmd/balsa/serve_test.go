@@ -170,6 +170,34 @@ func TestServiceManagerIsTold(t *testing.T) {
 	p.terminate()
 }
 
+// A member says that it is ready when it has joined, and not before: one of three alone has no majority.
+func TestReadyOnlyOnceJoined(t *testing.T) {
+	ports, err := cluster.FreePorts(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cluster.New(3, cluster.Options{Binary: os.Args[0], Dir: t.TempDir(), Ports: ports, Env: []string{playVariable + "=1"},
+		Args: []string{"--heartbeat-interval=20", "--election-timeout=100"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Stop() })
+	first := c.Members[0]
+	p := startProcess(t, program(t, "balsa", first.Args()[1:]...))
+	p.expect("could not join the cluster yet")
+	if said := p.seen.String(); strings.Contains(said, "ready to serve client requests") {
+		t.Errorf("ready, and alone:\n%s", said)
+	}
+	if code, body := get(t, "http://"+first.Endpoint+"/health"); code != http.StatusServiceUnavailable {
+		t.Errorf("/health of a member without a majority: %d %s", code, body)
+	}
+	if err := c.Members[1].Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.expect("ready to serve client requests")
+	p.terminate()
+}
+
 // A leader that is told to stop hands over first: another leads before it is gone, and it ends with code 0.
 func TestLeaderHandsOverAtSIGTERM(t *testing.T) {
 	events := make(chan cluster.Event, 100)
@@ -189,6 +217,14 @@ func TestLeaderHandsOverAtSIGTERM(t *testing.T) {
 		if e.Kind == cluster.Leads && e.Member != leader {
 			break
 		}
+	}
+	// That it was handed over, and not merely taken as the connections broke, is in its own log: it saw another one lead.
+	log, err := os.ReadFile(leader.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, after, _ := strings.Cut(string(log), "stopping: handing over"); !strings.Contains(after, `"msg":"leadership changed","role":"follower"`) {
+		t.Errorf("leadership was not handed over:\n%s", log)
 	}
 	other := c.Members[leader.Number%3]
 	if got := ctlOK(t, other.Endpoint, "get", "k", "--print-value-only"); got != "v\n" {

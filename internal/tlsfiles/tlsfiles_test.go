@@ -26,6 +26,11 @@ func handshake(t *testing.T, server, client Files) (state tls.ConnectionState, s
 	if err != nil {
 		t.Fatal(err)
 	}
+	return connect(t, serverConfig, clientConfig)
+}
+
+func connect(t *testing.T, serverConfig, clientConfig *tls.Config) (state tls.ConnectionState, serverErr, clientErr error) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -95,9 +100,17 @@ func TestWhoGetsIn(t *testing.T) {
 func TestRenewal(t *testing.T) {
 	a := tlstest.New(t)
 	a.Issue("server", tlstest.Loopback)
-	server, client := filesOf(a, "server"), filesOf(a, "server")
+	files := filesOf(a, "server")
+	server, err := files.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := files.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
 	serial := func() int64 {
-		state, _, err := handshake(t, server, client)
+		state, _, err := connect(t, server, client)
 		if err != nil {
 			t.Fatal(err)
 		}
