@@ -22,13 +22,11 @@ type Options struct {
 	// MemTableBytes is the memory for changes that were not flushed. 32 MiB by default. Larger ones are
 	// flushed less often and make a restart replay more of the log.
 	MemTableBytes uint64
-	// Deterministic is for the simulator: nothing is flushed but by Flush, nothing is compacted, read
-	// sampling and statistics are off.
+	// Deterministic is for the simulator: nothing is flushed but by Flush, nothing is compacted, read sampling and
+	// statistics are off. The caller writes no more than an eighth of MemTableBytes (16 MiB by default here)
+	// before the first Flush, and no more than a quarter between two.
 	Deterministic bool
 }
-
-// deterministicMemTable is the memtable of a simulated engine: more than a seed writes between flushes.
-const deterministicMemTable = 32 << 20
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
@@ -37,17 +35,15 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	cacheBytes, memTableBytes := int64(128<<20), uint64(32<<20)
+	if o.Deterministic {
+		cacheBytes, memTableBytes = 4<<20, 16<<20
+	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 128 << 20
-		if o.Deterministic {
-			o.CacheBytes = 4 << 20
-		}
+		o.CacheBytes = cacheBytes
 	}
 	if o.MemTableBytes == 0 {
-		o.MemTableBytes = 32 << 20
-	}
-	if o.Deterministic {
-		o.MemTableBytes = deterministicMemTable
+		o.MemTableBytes = memTableBytes
 	}
 	return o
 }

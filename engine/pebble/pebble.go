@@ -47,7 +47,7 @@ func Open(dir string, options Options) (*Engine, error) {
 	health.opened.Store(true)
 	e := &Engine{db: db, dir: dir, fs: fs, cache: cache, health: health, pressure: pressure, gate: newGate()}
 	if options.Deterministic {
-		if err := e.growMemTable(); err != nil {
+		if err := e.growMemTable(options.MemTableBytes); err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
 	}
@@ -231,12 +231,13 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// growMemTable makes the memtable as large as a simulated run needs. Pebble starts with a small one, and when it
-// rotates hangs on random numbers of its own; a large batch is the only way to ask for more.
-func (e *Engine) growMemTable() error {
+// growMemTable makes the memtable as large as a simulated run needs. Pebble starts with a small one and doubles it
+// as it fills up, at moments that hang on random numbers of its own; a large batch is the only way to ask for more.
+// What it writes is gone again, but stays in the memtable until the first flush.
+func (e *Engine) growMemTable(size uint64) error {
 	key := engine.AppendHeader(nil, 0, 0)
 	b := e.NewBatch()
-	b.Set(key, make([]byte, deterministicMemTable/4+1))
+	b.Set(key, make([]byte, size/8+1))
 	b.Delete(key)
 	return errors.Join(e.Apply(b), b.Close())
 }

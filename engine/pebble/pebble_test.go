@@ -38,6 +38,6 @@ func TestPebbleConforms(t *testing.T) {
 }
 
 func TestDeterministicPebbleConforms(t *testing.T) {
-	options := pebble.Options{Deterministic: true}
+	options := pebble.Options{Deterministic: true, MemTableBytes: 1 << 20}
 	enginetest.Run(t, func() enginetest.Disk { return newDisk(options) }, enginetest.Options{})
 }
