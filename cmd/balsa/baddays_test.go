@@ -91,6 +91,7 @@ func refused(t *testing.T, dir string, code int, want string, flags []string) {
 
 // The same for directories that are in use, or another's: of a real member.
 func TestBadDaysOfARealDirectory(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	flags, _ := alone(t, dir)
 	p := serving(t, flags...)

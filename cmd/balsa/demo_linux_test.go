@@ -40,6 +40,7 @@ func readTable(t *testing.T, p *process) (members []shown, leader shown) {
 // The demonstration as a newcomer has it: the table, the lines to copy (which work though ETCDCTL_ENDPOINTS is exported), the
 // leader killed and started again, and a second demonstration on the kept directory.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := startProcess(t, program(t, "balsa", "demo", "--dir", dir))
 	p.expect(`^Starting 3 members in .*they serve, \d+ ms later\.$`)
@@ -85,6 +86,7 @@ func TestDemo(t *testing.T) {
 
 // kill -9 of the demonstration takes its members along.
 func TestMembersEndWithTheDemo(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, program(t, "balsa", "demo"))
 	members, _ := readTable(t, p)
 	p.expect(`^Try in another terminal`)

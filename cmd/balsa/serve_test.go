@@ -21,6 +21,7 @@ import (
 
 // A member alone: it serves, logs nothing at level error, ends well, and a restart with the same arguments finds what was written.
 func TestServeAndServeAgain(t *testing.T) {
+	t.Parallel()
 	flags, endpoint := alone(t, filepath.Join(t.TempDir(), "data"))
 	p := serving(t, flags...)
 	ctlOK(t, endpoint, "put", "hello", "world")
@@ -44,6 +45,7 @@ func TestServeAndServeAgain(t *testing.T) {
 
 // The command line of kubeadm's static pod, under the name of etcd, with mutual TLS for clients and peers.
 func TestKubeadmStaticPod(t *testing.T) {
+	t.Parallel()
 	authority := tlstest.New(t)
 	for _, name := range []string{"server", "peer", "client"} {
 		authority.Issue(name, tlstest.Loopback)
@@ -98,6 +100,7 @@ func get(t *testing.T, url string) (int, string) {
 // All settings from a file; what the command line says is named as ignored. Clients come over a socket in the file system, in
 // the clear and with TLS; profiles are served.
 func TestConfigFileAndSockets(t *testing.T) {
+	t.Parallel()
 	authority := tlstest.New(t)
 	authority.Issue("server", tlstest.Loopback)
 	client, peer := freePorts(t)
@@ -151,6 +154,7 @@ client-transport-security:
 
 // A service manager that waits is told READY, and not before the member serves.
 func TestServiceManagerIsTold(t *testing.T) {
+	t.Parallel()
 	address := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
 	if err != nil {
@@ -172,6 +176,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 
 // A member says that it is ready when it has joined, and not before: one of three alone has no majority.
 func TestReadyOnlyOnceJoined(t *testing.T) {
+	t.Parallel()
 	ports, err := cluster.FreePorts(3)
 	if err != nil {
 		t.Fatal(err)
@@ -200,6 +205,7 @@ func TestReadyOnlyOnceJoined(t *testing.T) {
 
 // A leader that is told to stop hands over first: another leads before it is gone, and it ends with code 0.
 func TestLeaderHandsOverAtSIGTERM(t *testing.T) {
+	t.Parallel()
 	events := make(chan cluster.Event, 100)
 	c := startCluster(t, 3, cluster.Options{OnEvent: func(e cluster.Event) { events <- e }})
 	leader := leaderOf(t, c)
@@ -258,6 +264,7 @@ func statusJSON(t *testing.T, c *cluster.Cluster) (answers []endpointStatus) {
 
 // status: a row for each endpoint, also where nobody answers; then the exit code says so.
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, cluster.Options{})
 	ctlOK(t, c.Members[0].Endpoint, "put", "k", "v")
 	leader := leaderOf(t, c)
@@ -287,6 +294,7 @@ func TestStatus(t *testing.T) {
 
 // wal dump works beside a running server and after it, for people and for programs.
 func TestWalDump(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	flags, endpoint := alone(t, dir)
 	p := serving(t, flags...)

@@ -7,6 +7,7 @@ import (
 
 // Scripts look for "etcd Version: X.Y.Z" at the beginning of a line.
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	for _, c := range [][]string{{"etcd", "--version"}, {"balsa", "serve", "--version"}, {"balsa", "--version"}, {"balsa", "version"}} {
 		o := runToEnd(t, program(t, c[0], c[1:]...))
 		if o.code != 0 || !strings.HasPrefix(o.stdout, "etcd Version: 3.7.3\nBalsa Version: ") || o.stderr != "" {
@@ -20,6 +21,7 @@ func TestVersion(t *testing.T) {
 
 // etcdctl's exit codes come through, and its arguments are not looked at on the way.
 func TestCtlPassesThrough(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args []string
 		code int
@@ -39,6 +41,7 @@ func TestCtlPassesThrough(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	for _, c := range [][]string{{"balsa"}, {"balsa", "--help"}, {"balsa", "serve", "--help"}, {"etcd", "-h"}, {"balsa", "demo", "--help"},
 		{"balsa", "status", "--help"}, {"balsa", "wal", "dump", "--help"}} {
 		if o := runToEnd(t, program(t, c[0], c[1:]...)); o.code != 0 || !strings.Contains(o.stdout, "Usage:") || o.stderr != "" {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/balsadb/balsa/internal/cluster"
 )
@@ -62,7 +63,7 @@ func startDemo(t *testing.T, o Options) *terminal {
 	if o.Ports == (PortWish{}) {
 		o.Ports = PortWish{Client: 2379, Peer: 2380}
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute) // it then says no more, and what is expected did not come
 	term := &terminal{t: t, keys: keys, lines: bufio.NewReader(screen), stop: stop, ended: make(chan error, 1)}
 	go func() {
 		err := Run(ctx, o)
