@@ -22,7 +22,7 @@ type client struct {
 	endpoints []pb.KVClient // taken in turn
 	turn      int
 	random    *rand.Rand
-	latencies *hdrhistogram.Histogram // in microseconds
+	latencies *hdrhistogram.Histogram // in microseconds, to 1%
 }
 
 // values are random bytes, of which each put takes some: nothing about them can be compressed.
@@ -126,7 +126,7 @@ func (f *fleet) run(ctx context.Context, w work) (int64, *hdrhistogram.Histogram
 	begin := time.Now()
 	var group sync.WaitGroup
 	for _, c := range f.clients {
-		c.ctx, c.latencies = ctx, hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+		c.ctx, c.latencies = ctx, hdrhistogram.New(1, time.Minute.Microseconds(), 2)
 		group.Go(func() {
 			if err := c.work(w, begin, &given); err != nil {
 				cancel(err)
@@ -134,7 +134,7 @@ func (f *fleet) run(ctx context.Context, w work) (int64, *hdrhistogram.Histogram
 		})
 	}
 	group.Wait()
-	all := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+	all := hdrhistogram.New(1, time.Minute.Microseconds(), 2)
 	for _, c := range f.clients {
 		all.Merge(c.latencies)
 	}

@@ -3,19 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/balsadb/balsa/bench/report"
 	"github.com/balsadb/balsa/bench/servers"
 )
 
 // failover kills leaders, one after the other, and measures how long it takes until a write succeeds at any of the others.
 // Each time the member is started again, and the next one is killed only when all have applied everything.
-func failover(ctx context.Context, s *settings, cluster *servers.Servers, _ scenario) (result, error) {
+func failover(ctx context.Context, s *settings, cluster *servers.Servers, _ scenario) (report.Result, error) {
 	if err := preload(ctx, cluster, 100); err != nil {
 		return nil, err
 	}
@@ -27,8 +27,7 @@ func failover(ctx context.Context, s *settings, cluster *servers.Servers, _ scen
 		}
 		all = append(all, float64(took.Microseconds())/1000)
 	}
-	slices.Sort(all)
-	return result{failoverTime: median(all)}, cluster.Agree(ctx)
+	return report.Result{failoverTime: report.Median(all)}, cluster.Agree(ctx)
 }
 
 func killLeader(ctx context.Context, cluster *servers.Servers) (time.Duration, error) {

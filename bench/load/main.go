@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/balsadb/balsa/bench/report"
 	"github.com/balsadb/balsa/bench/servers"
 )
 
@@ -138,8 +139,12 @@ func (s *settings) measure(ctx context.Context) error {
 		}
 		s.binaries[kind] = binary
 	}
-	report := newReport(s)
-	fmt.Println(report.Machine)
+	var sides []string
+	for _, kind := range s.kinds {
+		sides = append(sides, string(kind))
+	}
+	all := report.New(sides, s.duration, order...)
+	fmt.Println(all.Machine)
 	for _, scenario := range s.scenarios {
 		for round := range s.rounds {
 			for _, kind := range s.kinds {
@@ -147,13 +152,13 @@ func (s *settings) measure(ctx context.Context) error {
 				if err != nil {
 					return fmt.Errorf("%s, round %d, %s: %w", scenario.name, round+1, kind, err)
 				}
-				report.add(scenario, kind, r)
+				all.Add(scenario.name, string(kind), r)
 				fmt.Fprintf(os.Stderr, "%s, round %d, %s: %v\n", scenario.name, round+1, kind, r)
 			}
 		}
-		report.print(os.Stdout, scenario, s.kinds)
+		all.Print(os.Stdout, scenario.name, scenario.title)
 	}
-	if err := report.write(s.json); err != nil {
+	if err := all.Write(s.json); err != nil {
 		return err
 	}
 	return s.profile(ctx)

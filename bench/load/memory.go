@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"slices"
 	"time"
 
+	"github.com/balsadb/balsa/bench/report"
 	"github.com/balsadb/balsa/bench/servers"
 )
 
 // memory puts many keys, and then looks at what each member takes.
-func memory(ctx context.Context, s *settings, cluster *servers.Servers, _ scenario) (result, error) {
+func memory(ctx context.Context, s *settings, cluster *servers.Servers, _ scenario) (report.Result, error) {
 	begin := time.Now()
 	if err := preload(ctx, cluster, s.keys); err != nil {
 		return nil, err
@@ -23,9 +23,7 @@ func memory(ctx context.Context, s *settings, cluster *servers.Servers, _ scenar
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(inMemory)
-	slices.Sort(onDisk)
-	return result{
-		resident: median(inMemory) / (1 << 20), diskBytes: median(onDisk) / (1 << 20), loadTime: took.Seconds(),
+	return report.Result{
+		resident: report.Median(inMemory) / (1 << 20), diskBytes: report.Median(onDisk) / (1 << 20), loadTime: took.Seconds(),
 	}, cluster.Agree(ctx)
 }

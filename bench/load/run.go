@@ -3,46 +3,33 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/balsadb/balsa/bench/report"
 	"github.com/balsadb/balsa/bench/servers"
 )
 
-// result is what one run gave: named figures.
-type result map[figure]float64
-
-// figure is the name of a figure, with its unit.
-type figure string
-
-// The figures.
+// The figures, in the order in which they are printed.
 const (
-	throughput    figure = "requests a second"
-	p50           figure = "p50, ms"
-	p99           figure = "p99, ms"
-	serverCPU     figure = "server CPU, µs a request"
-	clientCPU     figure = "client CPU, µs a request"
-	logSyncs      figure = "log fdatasyncs a request"
-	stateSyncs    figure = "state fdatasyncs a request"
-	deviceFlushes figure = "device flushes a request"
-	requests      figure = "requests"
-
-	failoverTime figure = "until a write succeeds, ms"
-
-	resident  figure = "resident memory of a member, MiB"
-	diskBytes figure = "disk of a member, MiB"
-	loadTime  figure = "time to put them, s"
+	throughput    report.Figure = "requests a second"
+	p50           report.Figure = "p50, ms"
+	p99           report.Figure = "p99, ms"
+	serverCPU     report.Figure = "server CPU, µs a request"
+	clientCPU     report.Figure = "client CPU, µs a request"
+	logSyncs      report.Figure = "log fdatasyncs a request"
+	stateSyncs    report.Figure = "state fdatasyncs a request"
+	deviceFlushes report.Figure = "device flushes a request"
+	requests      report.Figure = "requests"
+	failoverTime  report.Figure = "until a write succeeds, ms"
+	resident      report.Figure = "resident memory, MiB a member"
+	diskBytes     report.Figure = "disk, MiB a member"
+	loadTime      report.Figure = "time to put them, s"
 )
 
-func (r result) String() string {
-	var parts []string
-	for _, f := range slices.Sorted(maps.Keys(r)) {
-		parts = append(parts, fmt.Sprintf("%s %.4g", f, r[f]))
-	}
-	return strings.Join(parts, "; ")
+var order = []report.Figure{
+	throughput, p50, p99, serverCPU, clientCPU, logSyncs, stateSyncs, deviceFlushes, requests,
+	failoverTime, resident, diskBytes, loadTime,
 }
 
 // warmUp is how long clients work before anything counts: connections are made, heaps have grown.
@@ -50,7 +37,7 @@ const warmUp = time.Second
 
 // load lets clients work for a while. The run ends, for throughput and for CPU, only when all members have applied
 // everything; and it counts only if they then have the same keys.
-func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenario) (result, error) {
+func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenario) (report.Result, error) {
 	f, err := newFleet(ctx, s, cluster, sc)
 	if err != nil {
 		return nil, err
@@ -88,7 +75,7 @@ func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenari
 	}
 	cost := after.Sub(before)
 	count := float64(n)
-	return result{
+	return report.Result{
 		requests: count, throughput: count / took.Seconds(),
 		p50: float64(latencies.ValueAtQuantile(50)) / 1000, p99: float64(latencies.ValueAtQuantile(99)) / 1000,
 		serverCPU: float64(cost.CPU.Microseconds()) / count, clientCPU: float64(own.Microseconds()) / count,

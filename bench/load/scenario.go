@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/balsadb/balsa/bench/report"
 	"github.com/balsadb/balsa/bench/servers"
 )
 
@@ -16,7 +17,7 @@ type scenario struct {
 	rate        float64 // requests a second, of all clients together; 0 for as many as there can be
 	preload     int     // keys that are there before
 	request     func(*client) error
-	measure     func(context.Context, *settings, *servers.Servers, scenario) (result, error)
+	measure     func(context.Context, *settings, *servers.Servers, scenario) (report.Result, error)
 }
 
 // keySpace is from how many keys a put takes one.
@@ -38,7 +39,7 @@ var scenarios = []scenario{
 }
 
 // runOnce starts fresh servers, measures one scenario on them, and ends them. With profiles it names a directory for them.
-func (s *settings) runOnce(ctx context.Context, sc scenario, kind servers.Kind, profiles string) (r result, err error) {
+func (s *settings) runOnce(ctx context.Context, sc scenario, kind servers.Kind, profiles string) (r report.Result, err error) {
 	options := servers.Options{Kind: kind, Binary: s.binaries[kind], Members: 3, Dir: s.dir}
 	if profiles != "" {
 		options.Args = []string{"--enable-pprof"}

@@ -50,7 +50,7 @@ func (s *Servers) Cost(ctx context.Context) (Cost, error) {
 		sum.LogSyncs += log
 		sum.StateSyncs += state
 	}
-	flushes, err := deviceFlushes(s.dir)
+	flushes, err := DeviceFlushes(s.dir)
 	sum.DeviceFlushes = flushes
 	return sum, err
 }

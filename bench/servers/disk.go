@@ -24,9 +24,9 @@ func allocated(entry fs.DirEntry) (int64, error) {
 	return stat.Blocks * 512, nil
 }
 
-// deviceFlushes reads how many cache flushes the disk under dir has completed, field 16 of its line in
+// DeviceFlushes reads how many cache flushes the disk under dir has completed, field 16 of its line in
 // /proc/diskstats; 0 where the disk is not listed there.
-func deviceFlushes(dir string) (float64, error) {
+func DeviceFlushes(dir string) (float64, error) {
 	var stat unix.Stat_t
 	if err := unix.Stat(dir, &stat); err != nil {
 		return 0, fmt.Errorf("stat %s: %w", dir, err)

@@ -50,7 +50,7 @@ func Start(ctx context.Context, o Options) (*Servers, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := onDisk(dir); err != nil {
+	if err := OnDisk(dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -79,8 +79,8 @@ func Dial(endpoint string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
 }
 
-// onDisk refuses directories in memory, where durability costs nothing and nothing could be compared.
-func onDisk(dir string) error {
+// OnDisk refuses directories in memory, where durability costs nothing and nothing could be compared.
+func OnDisk(dir string) error {
 	const tmpfs, ramfs = 0x01021994, 0x858458f6
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
