@@ -200,12 +200,12 @@ func (l *lab) advance(d time.Duration) {
 	}
 }
 
-// until lets time pass until done reports true, a minute at most.
+// until lets time pass until done reports true, ten seconds at most.
 func (l *lab) until(what string, done func() bool) {
 	l.t.Helper()
-	for end := l.now.Add(time.Minute); !done(); l.advance(time.Millisecond) {
+	for end := l.now.Add(10 * time.Second); !done(); l.advance(time.Millisecond) {
 		if l.now > end {
-			l.t.Fatalf("not within a minute: %s", what)
+			l.t.Fatalf("not within ten seconds: %s", what)
 		}
 	}
 }
@@ -354,7 +354,7 @@ type journal struct {
 	commands []string
 	position Position
 	batches  int
-	gate     chan struct{} // a command "gated" takes one
+	gate     chan struct{} // a command "gated" takes one when it begins and one when it ends
 }
 
 func newJournal(MemberID) StateMachine { return &journal{} }
@@ -362,6 +362,7 @@ func newJournal(MemberID) StateMachine { return &journal{} }
 func (j *journal) Apply(b *Batch) error {
 	for _, c := range b.Commands {
 		if string(c.Payload) == "gated" {
+			<-j.gate
 			<-j.gate
 		}
 	}

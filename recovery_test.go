@@ -99,13 +99,13 @@ func TestE50NothingIsServedBeforeTheStateIsWhereItWas(t *testing.T) {
 		t.Fatalf("%d commands were durable, want %d", len(reopened.commands), served)
 	}
 	follower.start(reopened) // alone: only its own log can tell it what was committed
-	recorded := follower.group.replica.recoverTo
+	recorded := follower.host.recovered[1].Commit
 	if recorded < 40 {
 		t.Fatalf("the log had recorded the commit of index %d only", recorded)
 	}
 	r := follower.read()
 	for l.step() {
-		if follower.group.Recovered() != (reopened.position.Index >= recorded) && follower.group.Recovered() {
+		if follower.group.Recovered() && reopened.position.Index < recorded {
 			t.Fatalf("ready at index %d, the log had recorded %d as committed", reopened.position.Index, recorded)
 		}
 	}
