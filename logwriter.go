@@ -64,9 +64,7 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 		err = w.commit(writes)
 	case now >= w.idleAt:
 		w.idleAt = actor.Never
-		if err = w.host.log.Idle(); err == nil {
-			err = w.host.log.Sync()
-		}
+		err = w.idle()
 	}
 	switch {
 	case err == nil:
@@ -80,6 +78,21 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 		return actor.Never
 	}
 	return w.idleAt
+}
+
+// idle has the log prove that its last batch was durable. That costs a sync, and is observed like any other.
+func (w *logWriter) idle() error {
+	start := w.host.scheduler.Now()
+	if err := w.host.log.Idle(); err != nil {
+		return err
+	}
+	written := w.host.scheduler.Now()
+	if err := w.host.log.Sync(); err != nil {
+		return err
+	}
+	synced := w.host.scheduler.Now()
+	w.host.config.Observer.LogWritten(LogWritten{Write: time.Duration(written - start), Sync: time.Duration(synced - written)})
+	return nil
 }
 
 // waitForRoom keeps writes for which the disk is too full. Nothing is lost: the protocol takes in no more than its bounds

@@ -6,7 +6,7 @@ import "time"
 // called from the host's actors, those about one group one at a time, and must not block. What can be counted rather
 // than observed is in Group.Counters.
 type Observer interface {
-	// LogWritten is told of each group commit.
+	// LogWritten is told of each group commit, and of the one without entries when the log falls idle: of every sync.
 	LogWritten(LogWritten)
 	// BatchApplied is told of each batch that a state machine applied.
 	BatchApplied(group GroupID, commands int, took time.Duration)
