@@ -100,17 +100,25 @@ func DecodeCompaction(result []byte) (*pb.CompactionResponse, error) {
 
 func decodeResult[M proto.Message](result []byte, response M) (M, error) {
 	var none M
-	if len(result) == 0 {
-		return none, errors.New("store: the result is empty")
-	}
-	if code := int(result[0]); code != resultOK {
-		if code >= len(resultErrors) || resultErrors[code] == nil {
-			return none, fmt.Errorf("store: result code %d comes from a newer version of balsa", code)
-		}
-		return none, resultErrors[code]
+	if err := resultError(result); err != nil {
+		return none, err
 	}
 	if err := unmarshal(result[1:], response); err != nil {
 		return none, fmt.Errorf("store: decoding a result: %w", err)
 	}
 	return response, nil
+}
+
+// resultError returns the error that a result says, nil for a response.
+func resultError(result []byte) error {
+	if len(result) == 0 {
+		return errors.New("store: the result is empty")
+	}
+	if code := int(result[0]); code != resultOK {
+		if code >= len(resultErrors) || resultErrors[code] == nil {
+			return fmt.Errorf("store: result code %d comes from a newer version of balsa", code)
+		}
+		return resultErrors[code]
+	}
+	return nil
 }
