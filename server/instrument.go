@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -37,6 +38,9 @@ func (s *Server) unary(service, method string, handler grpc.MethodHandler) grpc.
 	fullMethod := fmt.Sprintf("/%s/%s", service, method)
 	if !slices.Contains(available[service], method) {
 		handler = unavailableUnary(fullMethod)
+	}
+	if fullMethod == pb.KV_Put_FullMethodName {
+		handler = handlePut
 	}
 	counters := s.metrics.method(service, method, "unary", s.config.ExtensiveMetrics)
 	return func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (response any, err error) {

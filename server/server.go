@@ -24,7 +24,8 @@ type Server struct {
 	group    Group
 	store    Store
 	metrics  *Metrics
-	requests gauge // in progress
+	requests gauge  // in progress
+	identity []byte // the unchanging fields of a header, encoded
 
 	grpc   *grpc.Server
 	health *health.Server
@@ -50,6 +51,7 @@ func New(config Config) (*Server, error) {
 		group:     config.Group,
 		store:     config.Store,
 		metrics:   config.Metrics,
+		identity:  encodeIdentity(config.ClusterID, uint64(config.MemberID)),
 		requests:  gauge{bound: config.Limits.Requests},
 		health:    health.NewServer(),
 		grpcConns: newHandOver(),
@@ -75,6 +77,7 @@ func New(config Config) (*Server, error) {
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.Creds(sniffedCredentials{}),
 		grpc.MaxRecvMsgSize(s.config.Limits.RequestBytes + grpcOverhead),
 		grpc.MaxSendMsgSize(1<<31 - 1),
