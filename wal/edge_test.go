@@ -277,10 +277,11 @@ func TestE50CommitIndexIsRecorded(t *testing.T) {
 				t.Fatalf("recorded %d, found %d, want %d", commit, r.Groups[0].Commit, want)
 			}
 		}
-		mustAppend(t, l, write(1, 1, 7, 20)) // no entries: a commit index and nothing else
+		mustAppend(t, l, write(1, 1, 7, 0, entries(1, 21, 25, 1)...))
+		mustAppend(t, l, write(1, 1, 7, 23)) // no entries: a commit index and nothing else
 		mustSync(t, l)
 	})
-	if _, r := opens(t, disk.PowerCut(nil), "clean end"); r.Groups[0].Commit != 20 {
+	if _, r := opens(t, disk.PowerCut(nil), "clean end"); r.Groups[0].Commit != 23 {
 		t.Fatalf("%+v", r.Groups)
 	}
 }
@@ -414,18 +415,57 @@ func TestE53LastVoteDamaged(t *testing.T) {
 	}
 }
 
-// Entries that are written again, ABA: the index finds the latest, whatever was there before (E19's completions are the protocol's).
+// Entries that are written again, ABA: the index finds the latest, whatever was there before, from in front of it or from
+// the middle of it (E19's completions are the protocol's).
 func TestE19RewrittenEntries(t *testing.T) {
+	want := model{}
 	disk := build(t, func(l *Log) {
-		for term := raft.Term(1); term <= 5; term++ {
-			mustAppend(t, l, write(1, term, 0, 0, entries(1, raft.Index(term), 12, term)...))
+		for i, part := range [][2]raft.Index{{1, 12}, {5, 12}, {3, 8}, {9, 12}, {6, 6}, {7, 20}, {2, 4}, {5, 5}} {
+			term := raft.Term(i + 1)
+			w := write(1, term, 0, 0, entries(1, part[0], part[1], term)...)
+			want.apply(w)
+			mustAppend(t, l, w)
+			if d := want[1].differsEntries(l, 1, want.last(1)); d != "" {
+				t.Fatal(d)
+			}
 		}
 		mustSync(t, l)
 	})
-	l, _ := opens(t, disk, "clean end")
-	var want []raft.Entry
-	for i := raft.Index(1); i <= 12; i++ {
-		want = append(want, entry(1, i, min(raft.Term(i), 5), fmt.Sprintf("g1 i%d t%d", i, min(i, 5))))
+	l, r := opens(t, disk, "clean end")
+	if d := want.differs(l, r.Groups); d != "" {
+		t.Fatal(d)
 	}
-	checkEntries(t, l, 1, want)
+}
+
+// Batches of another place, as a recycled segment or a misdirected write leaves them, are whole, sound in themselves, and go on
+// just where the log ends; they are taken for what they are: garbage.
+func TestE43RecordOfAnotherPlaceIsNotTaken(t *testing.T) {
+	whole := build(t, manySegments(t))
+	d := dump(t, whole)
+	end, last := d.end.End, d.entries[len(d.entries)-1]
+	other := testIdentity
+	other.Member++
+	for _, place := range []struct {
+		name string
+		at   Position
+		id   Identity
+		row  string
+	}{
+		{"this place", end, testIdentity, "clean end"},
+		{"another segment", Position{1, end.Offset}, testIdentity, "torn tail"},
+		{"another offset", Position{end.Segment, end.Offset - 64}, testIdentity, "torn tail"},
+		{"another member", end, other, "torn tail"},
+	} {
+		t.Run(place.name, func(t *testing.T) {
+			e := entry(1, last.Index+1, 1, "the next one")
+			b := batch{at: place.at, runs: []run{{group: 1, term: 1, first: e.Index(), count: 1, bytes: uint64(len(e))}}, frames: []frame{{uint32(len(e)), e.HeadCRC()}}}
+			b.measure()
+			disk := whole.Clone()
+			overwrite(t, disk, thirdSegment, end.Offset, append(b.appendHeader(nil, place.id.salt(place.at.Segment)), e...))
+			_, r := opens(t, disk, place.row)
+			if taken := r.Groups[0].Last == e.Index(); taken != (place.row == "clean end") {
+				t.Fatalf("%+v", r.Groups)
+			}
+		})
+	}
 }

@@ -251,12 +251,19 @@ var scenarios = map[string][]func(t *testing.T) (*vfs.Mem, []string){
 	},
 }
 
+// verdicts repeats the table's, so that none changes by accident.
+var verdicts = map[string]verdict{
+	"new": create, "creation interrupted": create, "clean end": resume, "torn tail": cut,
+	"all segments gone": refuse, "first head lost": refuse, "first head lost, proved": refuse, "torn tail without votes": refuse,
+	"end lost": refuse, "corruption": refuse, "head lost": refuse, "contradiction": refuse, "segment missing": refuse,
+}
+
 // Each row of the table is met by a log that is really damaged so. What is refused is left as it is; what is
 // opened holds what was synced, and goes on.
 func TestRecoveryRows(t *testing.T) {
 	for _, row := range recoveryTable {
-		if len(scenarios[row.name]) == 0 {
-			t.Errorf("no scenario for row %q", row.name)
+		if len(scenarios[row.name]) == 0 || verdicts[row.name] != row.verdict {
+			t.Errorf("row %q has %d scenarios, and verdict %d instead of %d", row.name, len(scenarios[row.name]), row.verdict, verdicts[row.name])
 		}
 		for _, scenario := range scenarios[row.name] {
 			t.Run(row.name, func(t *testing.T) {
