@@ -34,7 +34,7 @@ var member = Section{"Member", []Flag{
 	{Name: "max-snapshots", Class: Tuning, Kind: Count, Default: "5", Help: "there are no snapshot files to count"},
 	{Name: "max-wals", Class: Tuning, Kind: Count, Default: "5", Help: "log segments go when nobody needs them, not by count"},
 	{Name: "initial-election-tick-advance", Class: Tuning, Kind: Bool, Default: "true",
-		Help: "elections run on time, not ticks; a first election takes milliseconds"},
+		Help: "elections run on time, not on ticks, so that there are none to advance"},
 	{Name: "backend-batch-interval", Class: Tuning, Kind: Duration, Default: "0s",
 		Help: "the replicated log makes writes durable; the store has no commit of its own to delay"},
 	{Name: "backend-batch-limit", Class: Tuning, Kind: Count, Default: "0",
