@@ -10,7 +10,9 @@ type hint struct {
 	leaderGone bool
 	at         Instant // when to ask (again); Never where no hint is being followed
 	attempts   int
-	notBefore  Instant // the next hint is taken no earlier: a flapping connection must not disturb
+	// unled: no leader was heard since the start, and nobody was asked early.
+	unled     bool
+	notBefore Instant // the next hint is taken no earlier: a flapping connection must not disturb
 }
 
 // hintDelay is the unit of the wait before a question that follows a hint. The others notice the break at nearly the
@@ -36,6 +38,18 @@ func (r *Raft) PeerConnected(now Instant, peer MemberID) {
 	}
 	if peer == r.leader {
 		r.reads.askAgain = r.now
+	}
+	r.askEarly()
+}
+
+// askEarly lets a member that has heard of no leader since it was started ask for pre-votes soon after it can reach
+// others, rather than after a whole election timeout: where there is a leader they refuse, and nothing was disturbed;
+// where a cluster starts nobody has to wait. It asks early once; then the election timeout rules.
+func (r *Raft) askEarly() {
+	if h := &r.election.hint; h.unled && r.role == Follower && r.leader == 0 {
+		h.unled = false
+		unit := r.config.ElectionTimeout / 20
+		r.election.at = min(r.election.at, r.now.Add(unit+time.Duration(r.random(int64(2*unit)))))
 	}
 }
 
@@ -93,4 +107,4 @@ func (r *Raft) hintRefused() {
 }
 
 // leaderHeard ends all doubts about the leader.
-func (h *hint) leaderHeard() { h.leaderGone, h.at = false, Never }
+func (h *hint) leaderHeard() { h.leaderGone, h.unled, h.at = false, false, Never }

@@ -62,7 +62,7 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 	r.apply.start(max(restored.Applied.Index, r.log.before.Index))
 	r.reads.lastAsked = ReadID(config.Random())
 	r.out.reported = Leadership{Role: Follower, Term: r.hard.Term}
-	r.election.hint.at = Never
+	r.election.hint = hint{at: Never, unled: true}
 	r.drawElectionTimeout()
 	if len(r.peers) == 1 {
 		r.election.at = now // nobody to wait for
