@@ -14,19 +14,35 @@ const maxBatchBytes = 16 << 20
 // Append writes what the groups ask for, in order, as one batch (or several, where it is very large). It is readable at
 // once, and durable after the next Sync.
 //
-// Where the disk is full, the error wraps vfs.ErrNoSpace and not ErrFailed: what was not written yet is refused, and the same
-// writes may be given again once there is space. Any other error is final.
+// Where the disk is full, the error wraps vfs.ErrNoSpace and not ErrFailed: what was not written yet is refused. The next
+// Append must begin with the same writes, once there is space; those of them that were written are not written again. Any
+// other error is final.
 func (l *Log) Append(writes []GroupWrite) error {
 	if l.failure != nil {
 		return l.failure
 	}
-	for _, w := range writes {
-		if err := l.add(w.Group, w.Write); err != nil {
-			l.building.reset()
-			return err
+	written := min(l.taken, len(writes)) // of the writes, wholly
+	l.taken = 0
+	for i := written; i < len(writes); i++ {
+		flushed, err := l.add(writes[i].Group, writes[i].Write)
+		if flushed {
+			written = i
+		}
+		if err != nil {
+			return l.refuse(written, err)
 		}
 	}
-	err := l.flush()
+	if err := l.flush(); err != nil {
+		return l.refuse(written, err)
+	}
+	l.building.reset()
+	return nil
+}
+
+// refuse remembers how many writes are in the log although their Append was refused: written again, in front of the later
+// ones, they would undo what those did.
+func (l *Log) refuse(written int, err error) error {
+	l.taken = written
 	l.building.reset()
 	return err
 }
@@ -67,21 +83,21 @@ func (b *builder) slot(g *group) *slot {
 }
 
 // add puts one write into the batch. A group that the batch touches already must go on where it stopped; where it does
-// not, the batch is written first.
-func (l *Log) add(id raft.GroupID, w *raft.Write) error {
+// not, the batch is written first. flushed says that everything in front of this write is in the log.
+func (l *Log) add(id raft.GroupID, w *raft.Write) (flushed bool, err error) {
 	b, g := &l.building, l.writerGroup(id)
 	again := g.building.batch == b.number
 	restart := w.Restart != (raft.Position{})
 	if again && (restart || len(w.Entries) > 0 && w.Entries[0].Index() != g.building.last.Index+1) {
 		if err := l.flush(); err != nil {
-			return err
+			return false, err
 		}
 		b.reset()
-		again = false
+		again, flushed = false, true
 	}
 	at := b.slot(g)
 	if err := l.setHardState(g, w.HardState); err != nil {
-		return err
+		return flushed, err
 	}
 	if restart {
 		b.states[at.state].restart, b.states[at.state].before = true, w.Restart
@@ -91,17 +107,18 @@ func (l *Log) add(id raft.GroupID, w *raft.Write) error {
 		if b.bytes > 0 && b.bytes+len(e) > maxBatchBytes {
 			b.commit(at, w.Commit)
 			if err := l.flush(); err != nil {
-				return err
+				return flushed, err
 			}
 			b.reset()
+			flushed = true
 			at = b.slot(g)
 		}
 		if err := l.place(g, at, e, i == 0 && !again && !restart); err != nil {
-			return err
+			return flushed, err
 		}
 	}
 	b.commit(at, w.Commit)
-	return nil
+	return flushed, nil
 }
 
 // commit records a group's commit index, as far as the log holds the entries.

@@ -200,6 +200,48 @@ func TestFullDiskAtARollIsRefusedNotFailed(t *testing.T) {
 	}
 }
 
+// An Append that is refused half way takes up where it stopped: what is in the log already must not be written again behind
+// what followed it, in a term that would go back.
+func TestRefusedAppendGoesOnWhereItStopped(t *testing.T) {
+	disk := vfs.NewMem()
+	l, _, err := Open(disk, "wal", powerOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := true
+	disk.OnOp(func(op vfs.Op) error {
+		if full && op.Kind == vfs.OpPreallocate {
+			return vfs.ErrNoSpace
+		}
+		return nil
+	})
+	writes := []GroupWrite{
+		write(1, 1, 7, 0, entries(1, 1, 3, 1)...),
+		write(1, 2, 8, 0, entries(1, 2, 5, 2)...),
+		write(1, 3, 9, 0, entry(1, 3, 3, strings.Repeat("x", 4000))),
+	}
+	for range 3 {
+		if err := l.Append(writes); !errors.Is(err, vfs.ErrNoSpace) || errors.Is(err, ErrFailed) {
+			t.Fatal(err)
+		}
+	}
+	full = false
+	writes = append(writes, write(2, 1, 1, 0, entries(2, 1, 2, 1)...))
+	mustAppend(t, l, writes...)
+	mustSync(t, l)
+	if n := l.Stats().Batches; n != 3 {
+		t.Fatalf("%d batches, want 3", n)
+	}
+	want := model{}
+	for _, w := range writes {
+		want.apply(w)
+	}
+	l, r := opens(t, disk.PowerCut(nil), "clean end")
+	if d := want.differs(l, r.Groups); d != "" {
+		t.Fatal(d)
+	}
+}
+
 var errDisk = errors.New("input/output error")
 
 // After a failed sync the log is of no use any more, its files are not touched again, and what was in flight is gone

@@ -28,6 +28,7 @@ type Log struct {
 	echo     []run // the last batch's runs, which the next one repeats
 	echoAt   int64
 	gather   gather
+	taken    int // writes at the start of a refused Append that are in the log already
 	failure  error
 
 	mu       sync.RWMutex // guards groups (written to by the writer only) and segments
