@@ -162,12 +162,17 @@ func (g *generator) rangeRequest() *pb.RangeRequest {
 	return r
 }
 
-// streamRequest is mostly one that RangeStream takes: without sorts and filters.
+// streamRequest is mostly one that RangeStream takes: without sorts and filters. A sort target without an order is left
+// out: etcd 3.7.3 sorts each chunk by it, and takes the last key of what is sorted for where the next one begins, so
+// that most keys come more than once (3,000 keys by value, descending: 1,094,390). Balsa streams in the order of keys.
 func (g *generator) streamRequest() *pb.RangeRequest {
 	r := g.rangeRequest()
 	if g.chance(80) {
 		r.SortOrder, r.SortTarget = 0, 0
 		r.MinModRevision, r.MaxModRevision, r.MinCreateRevision, r.MaxCreateRevision = 0, 0, 0, 0
+	}
+	if r.SortOrder == pb.RangeRequest_NONE {
+		r.SortTarget = pb.RangeRequest_KEY
 	}
 	return r
 }
