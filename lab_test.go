@@ -27,7 +27,7 @@ type lab struct {
 	members []*labMember
 	frames  []labFrame
 	cut     map[[2]MemberID]bool
-	full    map[MemberID]bool // transports whose queues take nothing
+	full    map[[2]MemberID]bool // queues of a transport for a peer that take nothing
 	log     strings.Builder
 	config  func(*GroupConfig)
 }
@@ -55,7 +55,7 @@ type labFrame struct {
 func newLab(t *testing.T, n int, machine func(id MemberID) StateMachine, config func(*GroupConfig)) *lab {
 	l := &lab{
 		t: t, now: actor.Instant(time.Second), random: rand.New(rand.NewPCG(1, 2)),
-		cut: map[[2]MemberID]bool{}, full: map[MemberID]bool{}, config: config,
+		cut: map[[2]MemberID]bool{}, full: map[[2]MemberID]bool{}, config: config,
 	}
 	for i := range n {
 		l.members = append(l.members, &labMember{lab: l, id: MemberID(i + 1), disk: vfs.NewMem()})
@@ -249,6 +249,7 @@ type outcome struct {
 	answered int
 	result   Result
 	err      error
+	applied  Index // by the member that was asked, at that moment
 }
 
 func (m *labMember) propose(command string) *outcome { return m.proposeFor(command, 0) }
@@ -257,7 +258,7 @@ func (m *labMember) proposeFor(command string, timeout time.Duration) *outcome {
 	o := &outcome{}
 	m.group.ProposeEntry(raft.SealedEntry(raft.EntryNormal, []byte(command)), timeout, func(r Result, err error) {
 		o.answered++
-		o.result, o.err = r, err
+		o.result, o.err, o.applied = r, err, m.group.Applied()
 	})
 	return o
 }
@@ -313,7 +314,7 @@ func (m *labMember) SetReceiver(r transport.Receiver) {
 
 func (m *labMember) Send(to raft.MemberID, parts [][]byte) bool {
 	l := m.lab
-	if !l.member(to).up || l.member(to).receiver == nil || l.full[m.id] {
+	if !l.member(to).up || l.member(to).receiver == nil || l.full[[2]MemberID{m.id, to}] {
 		return false
 	}
 	if !l.cut[[2]MemberID{m.id, to}] {

@@ -21,7 +21,7 @@ func TestEveryMemberProposesAndReadsItsOwnWrites(t *testing.T) {
 		if want := fmt.Sprintf("%d:%s", i+1, command); string(o.result.Value) != want {
 			t.Errorf("member %d got %q, want %q", m.id, o.result.Value, want)
 		}
-		if got := m.machine.(*journal).all(); !slices.Contains(got, command) || m.group.Applied() < o.result.Index {
+		if got := m.machine.(*journal).all(); !slices.Contains(got, command) || o.applied < o.result.Index {
 			t.Errorf("member %d was answered before it had applied index %d itself: %q", m.id, o.result.Index, got)
 		}
 		r := m.read()
@@ -379,20 +379,24 @@ func TestProposalsWaitForTheTransportsQueue(t *testing.T) {
 	l := newLab(t, 3, newJournal, nil)
 	leader := l.leader()
 	follower := l.others(leader)[0]
-	l.full[follower.id] = true
+	there, back := [2]MemberID{follower.id, leader.id}, [2]MemberID{leader.id, follower.id}
+	l.full[there] = true
 	o := follower.propose("later")
 	l.advance(15 * time.Millisecond)
 	if o.answered != 0 {
 		t.Fatalf("answered with %v", o.err)
 	}
-	l.full[follower.id] = false
+	l.full[there] = false
 	l.advance(15 * time.Millisecond)
 	o.wants(t)
 
-	l.full[leader.id] = true // now the result waits
+	l.full[back] = true // now the result waits; the third member is enough for the commit
 	o = follower.propose("result later")
-	l.advance(2 * time.Millisecond)
-	l.full[leader.id] = false
+	l.run()
+	if leader.group.Applied() != follower.group.Applied()+1 {
+		t.Fatalf("the leader has applied %d, the follower %d", leader.group.Applied(), follower.group.Applied())
+	}
+	l.full[back] = false
 	l.advance(30 * time.Millisecond)
 	o.wants(t)
 }

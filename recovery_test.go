@@ -334,6 +334,15 @@ func TestFailedFlushFencesTheGroup(t *testing.T) {
 func TestCloseAnswersEverybody(t *testing.T) {
 	l := newLab(t, 3, newJournal, nil)
 	leader := l.leader()
+	for _, task := range l.tasks {
+		if task.member == leader && task.name == "applier of group 1" {
+			task.stopped = true
+		}
+	}
+	committed := leader.propose("committed, to be applied")
+	l.run()
+	confirmed := leader.read()
+	l.run()
 	for _, other := range l.others(leader) {
 		l.cut[[2]MemberID{leader.id, other.id}] = true
 	}
@@ -343,6 +352,8 @@ func TestCloseAnswersEverybody(t *testing.T) {
 	if err := leader.host.Close(); err != nil {
 		t.Fatal(err)
 	}
+	committed.wants(t, ErrOutcomeUnknown, ErrClosed)
+	confirmed.wants(t, ErrClosed)
 	appended.wants(t, ErrOutcomeUnknown, ErrClosed)
 	waiting.wants(t, ErrClosed)
 	waiting.neverAppended(t)
