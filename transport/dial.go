@@ -100,12 +100,12 @@ func (p *peer) connect(url peerURL) (*outgoing, error) {
 }
 
 // introduce speaks TLS, where the URL says so, and makes the handshake.
-func (p *peer) introduce(ctx context.Context, conn net.Conn, url peerURL) (*outgoing, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+func (p *peer) introduce(ctx context.Context, raw net.Conn, url peerURL) (*outgoing, error) {
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	inline := inlineTCP
+	conn, inline := raw, inlineTCP
 	if url.tls {
-		secure := tls.Client(conn, p.clientTLS(url))
+		secure := tls.Client(raw, p.clientTLS(url))
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("TLS with %s: %w", url.raw, err)
 		}
@@ -198,19 +198,14 @@ func (p *peer) failed(url peerURL, err error) {
 type pace struct{ attempt int }
 
 const (
-	// hasty is how many attempts follow each other closely: a process that is just dying may accept and reset first.
-	hasty      = 4
-	hastyPause = 2 * time.Millisecond
-	firstPause = 50 * time.Millisecond
+	// firstPause is short since a process that is just dying may accept and reset before it refuses.
+	firstPause = 2 * time.Millisecond
 	maxPause   = 2 * time.Second
 )
 
 // pause returns how long to wait after an attempt that failed: a random share, between half and all, of a bound that doubles.
 func (p *pace) pause() time.Duration {
-	bound := hastyPause
-	if p.attempt >= hasty {
-		bound = min(firstPause<<min(p.attempt-hasty, 10), maxPause)
-	}
+	bound := min(firstPause<<min(p.attempt, 20), maxPause)
 	return bound/2 + rand.N(bound/2+1)
 }
 

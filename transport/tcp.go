@@ -253,17 +253,21 @@ func (t *TCP) members() []*peer {
 func (t *TCP) Close() error {
 	t.mu.Lock()
 	t.closed = true
-	for conn := range t.conns {
-		_ = conn.Close()
-	}
 	t.mu.Unlock()
-	t.cancel()
 	var failed error
+	// Listeners first: who dials again at once is refused. Then what the peers dialled: while that ends, no ping is answered, and
+	// nobody takes us for alive because the other direction ended first.
 	for _, l := range t.config.Listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			failed = errors.Join(failed, err)
 		}
 	}
+	t.mu.Lock()
+	for conn := range t.conns {
+		_ = conn.Close()
+	}
+	t.mu.Unlock()
+	t.cancel()
 	for _, p := range t.members() {
 		p.silence()
 	}

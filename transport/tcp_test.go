@@ -61,6 +61,7 @@ func (n *tcpNetwork) start(self raft.MemberID, r Receiver) *TCP {
 	}
 	delete(n.listeners, self)
 	config := TCPConfig{Self: testIdentity(self), Listeners: []net.Listener{l}, Limits: n.limits}
+	config.Timing.Redial = time.Minute // a machine under load is not a process that lives on
 	n.change(&config)
 	tr, err := NewTCP(config)
 	if err != nil {
