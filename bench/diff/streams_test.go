@@ -33,6 +33,8 @@ func streams(t *testing.T, p pair, members, n int) {
 	first := firstSeed()
 	t.Logf("seeds from %d", first)
 	until := time.Now().Add(*long / 2) // each of two sizes takes a half
+	made := uint64(0)
+	defer func() { t.Logf("%d streams of %d calls agreed", made, *calls) }()
 	for i := uint64(0); int(i) < n || *long > 0 && time.Now().Before(until); i++ {
 		stream := newGenerator(first+i, members).stream(*calls)
 		d, err := p.run(t.Context(), stream)
@@ -44,6 +46,7 @@ func streams(t *testing.T, p pair, members, n int) {
 			t.Fatalf("seed %d, call %d is answered differently. The stream, shrunk (put it into testdata/cases):\n%s\n"+
 				"again: go test ./diff -run '%s' -seed %d -calls %d", first+i, len(d.stream), found, t.Name(), first+i, *calls)
 		}
+		made++
 	}
 }
 
