@@ -421,6 +421,50 @@ func TestE23AStalledPipelineRestartsByItself(t *testing.T) {
 	}
 }
 
+// A probe is lost, and the next one; each heartbeat sends another.
+func TestE23LostProbesAreRepeated(t *testing.T) {
+	w := newWorld(t, 3, Limits{})
+	w.isolate(3)
+	leader := w.elect(1)
+	w.pass(3 * testHeartbeat)
+	w.propose(leader, "a")
+	w.settle()
+	w.heal()
+	w.pass(testHeartbeat)
+	if m := w.member(3); m.raft.commit != leader.raft.commit || m.raft.log.last != 2 {
+		t.Fatalf("member 3 has %d of 2 entries: %+v", m.raft.log.last, leader.raft.Status().Peers)
+	}
+}
+
+// Entries that were read for a follower whose search has begun anew meanwhile are of no use, and do no harm.
+func TestFetchedEntriesThatCameTooLate(t *testing.T) {
+	w := newWorld(t, 3, Limits{CacheBytes: 1, MessageBytes: 60})
+	leader := w.elect(1)
+	w.isolate(3)
+	w.propose(leader, "a", "b", "c", "d")
+	w.settle()
+	wish := Fetch{For: 3, Low: 4, High: 6, MaxBytes: 60}
+	late := []Entry{leader.disk.entries[3]}
+	leader.raft.PeerConnected(w.now, 3)
+	w.said(leader)
+	w.receive(leader, 3, &AppendResponse{Term: 1, Match: 1, Rejected: true, Prev: 5, Conflict: Position{1, 1}, Last: 1})
+	w.receive(leader, 3, &AppendResponse{Term: 1, Match: 1})
+	if p := leader.raft.peer(3); p.next != 2 || !p.fetching {
+		t.Fatalf("next %d, fetching %v", p.next, p.fetching)
+	}
+	leader.raft.Fetched(w.now, wish, late)
+	for _, m := range only[*AppendEntries](w.said(leader)) {
+		if len(m.Entries) > 0 && m.Entries[0].Index() != m.Prev.Index+1 {
+			t.Fatalf("it sends %s", describe(m))
+		}
+	}
+	w.heal()
+	w.pass(2 * testHeartbeat)
+	if m := w.member(3); m.raft.commit != 5 {
+		t.Fatalf("member 3 has committed %d: %+v", m.raft.commit, leader.raft.Status().Peers)
+	}
+}
+
 // loseRound lets all members act, count times, and then loses whatever is under way.
 func (w *world) loseRound(count int) {
 	for range count {
@@ -454,6 +498,22 @@ func TestE24WhatFormerLeadersCommittedReachesEveryone(t *testing.T) {
 		w.heal()
 		w.pass(4 * testElection)
 	}
+	// The last words of the last leader, that its entry is committed, reach nobody, and no client says anything more.
+	leader := w.elect(1)
+	w.propose(leader, "last")
+	want = append(want, "last")
+	for leader.raft.commit < leader.raft.log.last {
+		for _, m := range w.members {
+			w.output(m)
+			w.persist(m, len(m.pending))
+		}
+		w.deliver(0)
+	}
+	w.network = nil
+	w.isolate(1)
+	w.pass(4 * testElection)
+	w.heal()
+	w.pass(4 * testElection)
 	for _, m := range w.members {
 		var got []string
 		for _, e := range m.applied {
