@@ -20,7 +20,9 @@ type Receiver interface {
 	Received(from raft.MemberID, frame []byte)
 	// Connected says that frames can be sent to the peer now.
 	Connected(peer raft.MemberID)
-	// Broken says that a connection with the peer ended. Refused is set where an immediate redial was
-	// refused by the peer's host: nobody listens there, so its process is gone (and not merely slow).
+	// Broken says that a connection with the peer ended, in either direction: what was sent last in that direction may
+	// be lost. Nothing can be sent until Connected, which follows at once where the connection to the peer lives on.
+	// Refused is set where an immediate redial was refused by the peer's host while the peer held no connection with
+	// us either: nobody listens there, so its process is gone (and not merely slow).
 	Broken(peer raft.MemberID, refused bool)
 }

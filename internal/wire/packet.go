@@ -117,5 +117,5 @@ var fixedSizes = [...]int{
 	kindAppendResponse:    57,
 	kindTimeoutNow:        8,
 	kindReadIndexRequest:  16,
-	kindReadIndexResponse: 25,
+	kindReadIndexResponse: 24,
 }

@@ -87,6 +87,21 @@ func TestEveryKindComesBackAsItWas(t *testing.T) {
 	}
 }
 
+// TestEveryByteCounts: whichever byte of a frame is changed, it is either refused or says something else; but for the compatible flags.
+func TestEveryByteCounts(t *testing.T) {
+	for _, packet := range samples() {
+		frame := join(encode(new(Encoder), packet))
+		for at := range frame {
+			changed := bytes.Clone(frame)
+			changed[at] ^= 1
+			packets, err := Decode(nil, changed)
+			if err == nil && at != 2 && reflect.DeepEqual(packets, []Packet{packet}) {
+				t.Errorf("byte %d of %+v means nothing", at, packet)
+			}
+		}
+	}
+}
+
 func TestManyPacketsShareAFrame(t *testing.T) {
 	var e Encoder
 	want := samples()
