@@ -40,7 +40,7 @@ func (r *Raft) Output() Output {
 	r.out.reads, r.out.spareReads = reuse(r.out.spareReads), r.out.reads
 	if now := r.leadership(); now != r.out.reported {
 		r.out.reported = now
-		o.Leadership = &now
+		o.Leadership = &Leadership{Role: now.Role, Term: now.Term, Leader: now.Leader} // &now would cost each call
 	}
 	return o
 }
