@@ -320,20 +320,6 @@ func (w *world) isolate(id MemberID) {
 
 func (w *world) heal() { clear(w.cut) }
 
-// take removes and returns the messages under way from one member to another that are of the same type as like.
-func (w *world) take(from, to MemberID, like Message) []parcel {
-	var taken, left []parcel
-	for _, p := range w.network {
-		if p.From == from && p.To == to && p.Message.kind() == like.kind() {
-			taken = append(taken, p)
-		} else {
-			left = append(left, p)
-		}
-	}
-	w.network = left
-	return taken
-}
-
 // logOf shows a member's log as term/index pairs would read: the commands, or the terms of no-ops.
 func logOf(m *member) string {
 	var terms []string
