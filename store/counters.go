@@ -48,9 +48,9 @@ func (c *counters) digest(h *hasher) Digest {
 	return d
 }
 
-// append appends the record.
+// append appends the record: format u8, compatible and incompatible features u8 (none yet), and the fields.
 func (c *counters) append(dst []byte) []byte {
-	dst = append(dst, countersFormat)
+	dst = append(dst, countersFormat, 0, 0)
 	for _, n := range [...]uint64{
 		uint64(c.applied.Index), uint64(c.applied.Term), uint64(c.revision), uint64(c.compacted),
 		c.published.A, c.published.B,
@@ -63,13 +63,15 @@ func (c *counters) append(dst []byte) []byte {
 	return dst
 }
 
-// decodeCounters is the inverse of append.
+// decodeCounters is the inverse of append. It refuses a format or an incompatible feature that it does not know,
+// and passes over what a compatible one has added.
 func decodeCounters(value []byte) (counters, error) {
 	r := fields{rest: value}
-	if format := r.byte(); !r.failed && format != countersFormat {
-		return counters{}, fmt.Errorf(
-			"store: the state has format %d, this build reads %d: use the version of balsa that wrote it",
-			format, countersFormat)
+	format, compatible, incompatible := r.byte(), r.byte(), r.byte()
+	if !r.failed && (format != countersFormat || incompatible != 0) {
+		return counters{}, fmt.Errorf("store: the state has format %d with incompatible features %#02x, "+
+			"this build reads format %d without any: use the version of balsa that wrote it",
+			format, incompatible, countersFormat)
 	}
 	var c counters
 	c.applied.Index = balsa.Index(r.uint64())
@@ -78,7 +80,7 @@ func decodeCounters(value []byte) (counters, error) {
 	c.compacted = int64(r.uint64())
 	c.published = Digest{r.uint64(), r.uint64()}
 	c.all, c.garbage, c.next, c.collected = r.tally(), r.tally(), r.tally(), r.tally()
-	if r.failed || len(r.rest) > 0 {
+	if r.failed || compatible == 0 && len(r.rest) > 0 {
 		return counters{}, fmt.Errorf("%w: the counters: %x", errCorrupt, value)
 	}
 	return c, nil

@@ -93,7 +93,7 @@ func openStore(t *testing.T, e engine.Engine) *store.Store {
 
 func openPebble(t *testing.T, fs vfs.FS) engine.Engine {
 	t.Helper()
-	e, err := pebble.Open("state", pebble.Options{FS: fs, MemTableBytes: 256 << 10, CacheBytes: 1 << 20})
+	e, err := pebble.Open("state", pebble.Options{FS: fs, MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestE30StateAndAppliedIndexAreOne(t *testing.T) {
 			if at < durable {
 				t.Fatalf("seed %d: index %d after a crash, %d was durable", seed, at, durable)
 			}
-			for at < balsa.Index(len(h.log)) && random.IntN(25) > 0 {
+			for at < balsa.Index(len(h.log)) && random.IntN(50) > 0 {
 				at = min(at+1+balsa.Index(random.IntN(12)), balsa.Index(len(h.log)))
 				h.apply(t, s, at)
 				if random.IntN(4) == 0 {
@@ -123,7 +123,7 @@ func TestE30StateAndAppliedIndexAreOne(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if random.IntN(8) == 0 {
+				if random.IntN(30) == 0 {
 					if err := s.Flush(); err != nil {
 						t.Fatal(err)
 					}
