@@ -173,6 +173,22 @@ func (h *Host) Crash() {
 	h.State = state
 }
 
+// Pause stops a host where it is, as SIGSTOP does, until Resume. Its connections stay open.
+func (h *Host) Pause() {
+	if h.Up() && !h.life.paused {
+		h.cluster.World.Trace(h.life.host, "pause")
+		h.life.paused = true
+	}
+}
+
+// Resume lets a paused host go on.
+func (h *Host) Resume() {
+	if h.life != nil && h.life.paused {
+		h.cluster.World.Trace(h.life.host, "resume")
+		h.life.resume()
+	}
+}
+
 // Leader returns the host that leads in the highest term, nil where none does.
 func (c *Cluster) Leader() *Host {
 	var leader *Host
@@ -193,6 +209,9 @@ func (c *Cluster) Leader() *Host {
 func (c *Cluster) Converge(limit time.Duration, probe raft.Entry) error {
 	c.CutAt = 0
 	c.Network.Heal()
+	for _, h := range c.Hosts {
+		h.Resume()
+	}
 	if err := c.StartAll(); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ var (
 )
 
 // disturb lets something bad happen every now and then until the virtual time end: a machine loses power and comes back, a
-// connection breaks, a link swallows what is sent, a host is cut off, leadership is transferred.
+// connection breaks, a link swallows what is sent, a host is cut off or stopped for a while, leadership is transferred.
 func (c *Cluster) disturb(end time.Duration) {
 	w := c.World
 	stop := w.Now().Add(end)
@@ -25,7 +25,7 @@ func (c *Cluster) disturb(end time.Duration) {
 			return
 		}
 		h, other := c.Hosts[w.IntN(len(c.Hosts))], c.Hosts[w.IntN(len(c.Hosts))]
-		switch w.IntN(7) {
+		switch w.IntN(8) {
 		case 0:
 			h.Crash()
 			w.After(w.Between(0, 300*time.Millisecond), func() {
@@ -50,6 +50,9 @@ func (c *Cluster) disturb(end time.Duration) {
 		case 5:
 			c.Network.Heal()
 		case 6:
+			h.Pause()
+			w.After(w.Between(10*time.Millisecond, time.Second), h.Resume)
+		case 7:
 			if leader := c.Leader(); leader != nil {
 				leader.Group.TransferAsync(h.ID, func(error) {})
 			}

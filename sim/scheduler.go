@@ -10,6 +10,28 @@ import (
 type life struct {
 	host string
 	over bool
+	// paused: nothing of it runs, as after SIGSTOP; what happens to it meanwhile is parked.
+	paused bool
+	parked []func()
+}
+
+// when runs fn, which happens to this life: now, or once it is no longer paused.
+func (l *life) when(fn func()) {
+	if l.paused {
+		l.parked = append(l.parked, fn)
+		return
+	}
+	fn()
+}
+
+// resume lets a paused life go on: what happened meanwhile happens now, in order.
+func (l *life) resume() {
+	l.paused = false
+	parked := l.parked
+	l.parked = nil
+	for _, fn := range parked {
+		fn()
+	}
 }
 
 // hostScheduler is the actor.Scheduler of one life of a host.
@@ -84,7 +106,7 @@ func (w *World) runTurn(t *task) {
 		return
 	}
 	t.busy = true
-	w.After(current.cost, func() { w.endTurn(current, wake) })
+	w.After(current.cost, func() { t.life.when(func() { w.endTurn(current, wake) }) })
 }
 
 func (w *World) runUntilPowerCut(current *turn) (wake actor.Instant, crashed bool) {

@@ -77,7 +77,11 @@ func (w *World) Step() bool {
 		w.ready[i] = w.ready[n-1]
 		w.ready = w.ready[:n-1]
 		t.ready = false
-		if !t.dead() {
+		switch {
+		case t.dead():
+		case t.life.paused:
+			t.life.when(t.Wake)
+		default:
 			w.runTurn(t)
 		}
 		return true
