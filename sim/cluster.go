@@ -185,7 +185,7 @@ func (h *Host) Pause() {
 func (h *Host) Resume() {
 	if h.life != nil && h.life.paused {
 		h.cluster.World.Trace(h.life.host, "resume")
-		h.life.resume()
+		h.life.resume(h.cluster.World)
 	}
 }
 

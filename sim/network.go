@@ -108,7 +108,7 @@ func (n *Network) carry(e *endpoint, to raft.MemberID, frame []byte) {
 			return
 		}
 		n.Delivered++
-		target.life.when(func() {
+		target.life.arrives(func() {
 			n.world.Trace(target.life.host, "received %d bytes from %d", len(frame), e.self)
 			target.receiver.Received(e.self, frame)
 		})
@@ -129,7 +129,7 @@ func (n *Network) tellConnected(who, peer raft.MemberID) {
 	session := n.link(peer, who).session
 	n.world.After(n.world.Between(n.Fastest, n.Slowest), func() {
 		if !e.life.over && n.link(peer, who).session == session {
-			e.life.when(func() { e.receiver.Connected(peer) })
+			e.life.arrives(func() { e.receiver.Connected(peer) })
 		}
 	})
 }
@@ -161,7 +161,7 @@ func (n *Network) breakLink(who, peer raft.MemberID, refused bool) {
 	}
 	n.world.After(n.world.Between(n.Fastest, n.Slowest), func() {
 		if e.alive() {
-			e.life.when(func() { e.receiver.Broken(peer, refused) })
+			e.life.arrives(func() { e.receiver.Broken(peer, refused) })
 		}
 	})
 }

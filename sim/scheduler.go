@@ -12,7 +12,8 @@ type life struct {
 	over bool
 	// paused: nothing of it runs, as after SIGSTOP; what happens to it meanwhile is parked.
 	paused bool
-	parked []func()
+	parked []func() // turns that end
+	frames []func() // what waits in the sockets' buffers
 }
 
 // when runs fn, which happens to this life: now, or once it is no longer paused.
@@ -24,13 +25,28 @@ func (l *life) when(fn func()) {
 	fn()
 }
 
-// resume lets a paused life go on: what happened meanwhile happens now, in order.
-func (l *life) resume() {
+// arrives runs fn, with which the network reaches this life: now, or some time after it is no longer paused.
+func (l *life) arrives(fn func()) {
+	if l.paused {
+		l.frames = append(l.frames, fn)
+		return
+	}
+	fn()
+}
+
+// resume lets a paused life go on. What waits in its sockets is read a little later, in order: the goroutines
+// that read them are not the first to run.
+func (l *life) resume(w *World) {
 	l.paused = false
-	parked := l.parked
-	l.parked = nil
+	parked, frames := l.parked, l.frames
+	l.parked, l.frames = nil, nil
 	for _, fn := range parked {
 		fn()
+	}
+	when := w.now
+	for _, fn := range frames {
+		when = when.Add(w.Between(0, 100*time.Microsecond))
+		w.at(when, func() { l.arrives(fn) })
 	}
 }
 
