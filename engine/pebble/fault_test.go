@@ -230,7 +230,7 @@ func TestRefusesForeignDirectories(t *testing.T) {
 	}
 	_ = file.Close()
 	for want, fs := range map[string]*vfs.MemFS{
-		"holds a database that balsa did not make":                          foreign,
+		"holds a database that balsa did not make":                           foreign,
 		`the format "balsa engine format 2", this build reads "balsa engine`: newer,
 	} {
 		before := fs.String()
