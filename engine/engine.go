@@ -61,7 +61,7 @@ type Snapshot interface {
 type Batch interface {
 	Set(key, value []byte)
 	Delete(key []byte)
-	// DeleteRange deletes the keys in [lower, upper).
+	// DeleteRange deletes the keys in [lower, upper). Lower is not empty, and less than upper.
 	DeleteRange(lower, upper []byte)
 	Reset()
 	// Size returns the number of bytes that the batch holds.
@@ -75,7 +75,7 @@ type Iterator interface {
 	Last() bool
 	Next() bool
 	Prev() bool
-	// SeekGE moves to the first key ≥ key; SeekLT to the last one < key.
+	// SeekGE moves to the first key ≥ key; SeekLT to the last one < key. Key is not empty.
 	SeekGE(key []byte) bool
 	SeekLT(key []byte) bool
 	// SeekPrefixGE moves to the first key ≥ key that has the same prefix (see Split) as key, if there is one. The

@@ -22,6 +22,7 @@ type pipes struct {
 	mu        sync.Mutex
 	listeners map[string]*pipeListener
 	dials     int
+	lost      error // what every dial fails with, where it is set
 }
 
 func newPipes() *pipes { return &pipes{listeners: map[string]*pipeListener{}} }
@@ -45,8 +46,11 @@ func (n *pipes) listen(address string) *pipeListener {
 func (n *pipes) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	n.mu.Lock()
 	n.dials++
-	l := n.listeners[address]
+	l, lost := n.listeners[address], n.lost
 	n.mu.Unlock()
+	if lost != nil {
+		return nil, lost
+	}
 	refused := &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	if l == nil {
 		return nil, refused

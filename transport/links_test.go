@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,26 +138,31 @@ func TestAProcessThatIsJustDyingIsStillToldAsRefusing(t *testing.T) {
 	})
 }
 
-func TestAHostThatDoesNotAnswerIsNotSaidToRefuse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newPipes()
-		conns := n.listenRaw(t, address(2), func(hello) answer {
-			return answer{card: card{dialect: ours, Identity: testIdentity(2)}, version: 1}
+// TestAHostThatCannotBeReachedIsNotSaidToRefuse: it does not answer at all, or the network says that there is no way to it.
+func TestAHostThatCannotBeReachedIsNotSaidToRefuse(t *testing.T) {
+	for name, change := range map[string]func(*pipes){
+		"silence": func(n *pipes) { n.listeners[address(2)] = &pipeListener{network: n, address: address(2)} },
+		"no way":  func(n *pipes) { n.lost = syscall.EHOSTUNREACH },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newPipes()
+				conns := n.listenRaw(t, address(2), acceptingAs(2))
+				_, atA, _ := n.member(t, 1, []raft.MemberID{2}, nil)
+				atA.await("connected", 2)
+				n.mu.Lock()
+				change(n)
+				n.mu.Unlock()
+				_ = (<-conns).Close()
+				before := time.Now()
+				if e := atA.next(); e.what != "broken" || e.refused {
+					t.Errorf("%v, want broken and not refused", e)
+				}
+				redial := Timing.orDefaults(Timing{}).Redial
+				bound(t, "telling it", time.Since(before), redial, redial)
+			})
 		})
-		_, atA, _ := n.member(t, 1, []raft.MemberID{2}, nil)
-		atA.await("connected", 2)
-		n.mu.Lock()
-		n.listeners[address(2)] = &pipeListener{network: n, address: address(2)} // a dial to it hangs
-		n.mu.Unlock()
-		_ = (<-conns).Close()
-		before := time.Now()
-		if e := atA.next(); e.what != "broken" || e.refused {
-			t.Errorf("%v, want broken and not refused", e)
-		}
-		if waited := time.Since(before); waited != Timing.orDefaults(Timing{}).Redial {
-			t.Errorf("it was told after %v, a redial is given %v", waited, Timing.orDefaults(Timing{}).Redial)
-		}
-	})
+	}
 }
 
 func TestOneDirectionsBreakIsToldAndTheOtherLivesOn(t *testing.T) {
@@ -180,6 +186,41 @@ func TestOneDirectionsBreakIsToldAndTheOtherLivesOn(t *testing.T) {
 		}
 		if again := a.Stats().Peers[0].ConnectedSince; again != since {
 			t.Error("the connection that had not broken was made again")
+		}
+	})
+}
+
+// TestAnOldAnswerProvesNothing: after a break the other connection is alive if a ping is answered that was sent since.
+func TestAnOldAnswerProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPipes()
+		conns := n.listenRaw(t, address(2), acceptingAs(2))
+		_, atA, _ := n.member(t, 1, []raft.MemberID{2}, nil)
+		atA.await("connected", 2)
+		out := <-conns
+		defer out.Close()
+		frames := newFrameReader(out, 256, 100)
+		ping := func() []byte {
+			_, body, err := frames.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return body
+		}
+		before := ping()
+		pass(time.Millisecond)
+		in, _ := n.say(t, address(1), helloOf(testIdentity(2), 1))
+		pass(time.Millisecond)
+		_ = in.Close()
+		after := ping()
+		sendFrame(t, out, frameOf(framePong, before))
+		pass(time.Millisecond)
+		atA.quietNow()
+		sendFrame(t, out, frameOf(framePong, after))
+		for _, want := range []string{"broken", "connected"} {
+			if e := atA.next(); e.what != want {
+				t.Errorf("%v, want %s", e, want)
+			}
 		}
 	})
 }

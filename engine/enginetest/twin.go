@@ -80,7 +80,10 @@ func (w *twin) apply(t *rapid.T) {
 			delete(next, string(key))
 		case 1:
 			upper := drawBound(t)
-			if bytes.Compare(key, upper) > 0 {
+			switch order := bytes.Compare(key, upper); {
+			case order == 0 || len(upper) == 0:
+				continue
+			case order > 0:
 				key, upper = upper, key
 			}
 			b.DeleteRange(key, upper)
@@ -212,6 +215,9 @@ func prefixOf(key string) string { return key[:engine.Split([]byte(key))] }
 func (n *naiveIterator) draw(t *rapid.T) move {
 	key := drawBound(t)
 	whole := drawKey(t)
+	if len(key) == 0 {
+		key = whole
+	}
 	seeks := []move{
 		{"First", engine.Iterator.First, func() bool { return n.stand(0) }},
 		{"Last", engine.Iterator.Last, func() bool { return n.stand(len(n.keys) - 1) }},
