@@ -161,7 +161,12 @@ func TestUntrustedPeersAreKeptOut(t *testing.T) {
 			atA, atB := newRecorder(t), newRecorder(t)
 			a, b := n.start(1, atA), n.start(2, atB)
 			for range 4 { // the fourth dial follows three that failed
-				<-dials
+				select {
+				case <-dials:
+				case e := <-atB.events:
+					closeAll(t, a, b)
+					t.Fatalf("at 2: %v", e)
+				}
 			}
 			log.await("made no handshake")
 			trouble := b.Stats().Peers[0].Trouble
