@@ -40,6 +40,87 @@ func TestReadsRaceCompaction(t *testing.T) {
 	}
 }
 
+// meddlingEngine does something the first time that a reader opens a view of it.
+type meddlingEngine struct {
+	engine.Engine
+	meddle func()
+}
+
+func (m *meddlingEngine) once() {
+	if meddle := m.meddle; meddle != nil {
+		m.meddle = nil
+		meddle()
+	}
+}
+
+func (m *meddlingEngine) NewIterator(lower, upper []byte) (engine.Iterator, error) {
+	m.once()
+	return m.Engine.NewIterator(lower, upper)
+}
+
+func (m *meddlingEngine) NewSnapshot() engine.Snapshot {
+	m.once()
+	return m.Engine.NewSnapshot()
+}
+
+// TestReadMeetsCompaction lets a compaction pass, and its garbage go, after a read has taken its revision and before
+// it looks at the engine: the read of an old revision is refused, that of the current one is whole.
+func TestReadMeetsCompaction(t *testing.T) {
+	all := &pb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l")}
+	old := &pb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l"), Revision: 2}
+	txn := func(s *store.Store, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+		response, err := s.ReadTxn(context.Background(), &pb.TxnRequest{Success: []*pb.RequestOp{
+			{Request: &pb.RequestOp_RequestRange{RequestRange: r}},
+		}})
+		if err != nil {
+			return nil, err
+		}
+		return response.Responses[0].GetResponseRange(), nil
+	}
+	for name, read := range map[string]func(*store.Store, *pb.RangeRequest) (*pb.RangeResponse, error){
+		"range": func(s *store.Store, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+			return s.Range(context.Background(), r)
+		},
+		"txn": txn,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := &meddlingEngine{Engine: engine.NewMemory()}
+			s := openStore(t, e)
+			index := balsa.Index(0)
+			apply := func(payload []byte) {
+				index++
+				if err := s.Apply(&balsa.Batch{
+					Commands: []balsa.Command{{Index: index, Term: 1, Payload: payload}},
+					Position: balsa.Position{Index: index, Term: 1},
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			compactAndCollect := func() {
+				apply(raceTxn(s.Revision() + 1))
+				entry, err := store.EncodeCompaction(&pb.CompactionRequest{Revision: s.Revision()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				apply(entry.Payload())
+				if more, err := s.CollectGarbage(1000); more || err != nil {
+					t.Fatal(more, err)
+				}
+			}
+			apply(raceTxn(2))
+			e.meddle = compactAndCollect
+			if response, err := read(s, old); !errors.Is(err, rpctypes.ErrGRPCCompacted) {
+				t.Errorf("revision 2 was compacted and collected: %v, %v", response, err)
+			}
+			e.meddle = compactAndCollect
+			response, err := read(s, all)
+			if err != nil || response.Count != raceKeys {
+				t.Errorf("the current revision: %v, %v", response, err)
+			}
+		})
+	}
+}
+
 const raceKeys = 10
 
 func raceReads(t *testing.T, s *store.Store) {

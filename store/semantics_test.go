@@ -85,22 +85,36 @@ func TestRevisions(t *testing.T) {
 }
 
 // TestFailedTransactionChangesNothing lets the last operation of a transaction fail though all were checked: it wants
-// the value of a key that the transaction itself has deleted.
+// the value of a key that the transaction itself has deleted. The put behind it is of the same batch.
 func TestFailedTransactionChangesNothing(t *testing.T) {
 	f := newFixture(t, engine.NewMemory())
 	f.put("a", "1")
-	before, _ := f.store.Digest()
-	_, err := f.txn(&pb.TxnRequest{Success: []*pb.RequestOp{
+	failing, err := EncodeTxn(&pb.TxnRequest{Success: []*pb.RequestOp{
 		putOp("b", "2"),
 		{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("a")}}},
 		{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("a"), IgnoreValue: true}}},
 	}})
-	expect(t, "error", err, rpctypes.ErrGRPCKeyNotFound)
-	expect(t, "values", f.values(0), "a=1")
-	after, _ := f.store.Digest()
-	expect(t, "digest", after, before)
-	f.put("b", "3")
-	expect(t, "values afterwards", f.values(0), "a=1 b=3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put, err := EncodePut(&pb.PutRequest{Key: []byte("b"), Value: []byte("3"), PrevKv: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := &balsa.Batch{
+		Commands: []balsa.Command{{Index: 2, Payload: failing.Payload()}, {Index: 3, Payload: put.Payload()}},
+		Position: balsa.Position{Index: 3, Term: 1},
+	}
+	if err := f.store.Apply(batch); err != nil {
+		t.Fatal(err)
+	}
+	_, err = DecodeTxn(batch.Commands[0].Result)
+	expect(t, "the transaction's error", err, rpctypes.ErrGRPCKeyNotFound)
+	response, err := DecodePut(batch.Commands[1].Result)
+	if err != nil || response.PrevKv != nil || response.Header.Revision != 3 {
+		t.Errorf("the put behind it: %v, %v", response, err)
+	}
+	expect(t, "values", f.values(0), "a=1 b=3")
 	if err := f.store.Verify(background); err != nil {
 		t.Error(err)
 	}

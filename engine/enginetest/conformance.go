@@ -34,6 +34,7 @@ func Run(t *testing.T, newDisk func() Disk, options Options) {
 	})
 	t.Run("SnapshotAndIteratorDoNotChange", func(t *testing.T) { testSnapshot(t, newDisk()) })
 	t.Run("BatchIsAtomicAndReusable", func(t *testing.T) { testBatch(t, newDisk()) })
+	t.Run("NextPrefixStepsOverVersions", func(t *testing.T) { testNextPrefix(t, newDisk()) })
 	t.Run("LargeBatch", func(t *testing.T) { testLargeBatch(t, newDisk()) })
 	t.Run("Checkpoint", func(t *testing.T) { testCheckpoint(t, newDisk()) })
 	t.Run("Closed", func(t *testing.T) { testClosed(t, newDisk()) })
@@ -138,6 +139,42 @@ func testBatch(t *testing.T, disk Disk) {
 		t.Fatal(err)
 	}
 	want(t, dump(t, e), "k=v;r1=later wins;second=life;")
+}
+
+// testNextPrefix steps from name to name, each with several versions that were written more than once.
+func testNextPrefix(t *testing.T, disk Disk) {
+	e := mustOpen(t, disk)
+	key := func(name string, version byte) []byte {
+		return append(engine.AppendName(engine.AppendHeader(nil, 1, engine.Versioned), []byte(name)), version)
+	}
+	for range 3 {
+		for _, name := range []string{"a", "a\x00", "ab", "b"} {
+			for version := range byte(3) {
+				apply(t, e, func(b engine.Batch) { b.Set(key(name, version), []byte(name)) })
+			}
+		}
+	}
+	i, err := e.NewIterator(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	for steps := range 3 {
+		var names []string
+		for ok := i.First(); ok; ok = i.NextPrefix() {
+			names = append(names, string(i.Value()))
+			for range steps {
+				i.Next()
+			}
+		}
+		want(t, fmt.Sprintf("%q", names), `["a" "a\x00" "ab" "b"]`)
+	}
+	if i.SeekPrefixGE(key("a", 1)); string(i.Key()) != string(key("a", 1)) || !i.Next() || i.Next() {
+		t.Fatal("SeekPrefixGE left its prefix")
+	}
+	if i.SeekPrefixGE(key("aa", 0)) {
+		t.Fatalf("SeekPrefixGE found %q", i.Key())
+	}
 }
 
 // testLargeBatch applies a batch that is larger than what an engine may keep in memory.

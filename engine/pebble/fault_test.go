@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/balsadb/balsa/engine"
 	"github.com/balsadb/balsa/engine/pebble"
@@ -90,6 +92,9 @@ func TestE45FailedSyncEndsTheUseOfTheDirectory(t *testing.T) {
 					t.Errorf("call %d on a failed engine says %v", i, err)
 				}
 			}
+			for range 1000 {
+				runtime.Gosched() // whoever would try again has his turn
+			}
 			if now := fs.changes.Load(); now > after+1 { // one may have been under way
 				t.Errorf("%d changes of the directory after the failure", now-after)
 			}
@@ -105,38 +110,40 @@ func TestE45FailedSyncEndsTheUseOfTheDirectory(t *testing.T) {
 	}
 }
 
-// TestWriterIsWokenByFailure fills the memtables while no flush can end: the writer must be told, not hang.
+// TestWriterIsWokenByFailure fills the memtables while no flush can end, until the writer waits. Then the disk
+// breaks: the writer must be told, not hang.
 func TestWriterIsWokenByFailure(t *testing.T) {
-	flushing, fail := make(chan struct{}, 1), make(chan struct{})
-	fs := newBrokenFS(vfs.NewMem(), func(op errorfs.Op) bool {
-		if op.Kind != errorfs.OpCreate {
-			return false
-		}
-		select {
-		case flushing <- struct{}{}:
-		default:
-		}
-		<-fail
-		return true
-	})
-	e := open(t, pebble.Options{FS: fs, MemTableBytes: 1 << 20})
-	defer e.Close()
-	fs.broken.Store(true)
-	done := make(chan error)
-	go func() {
-		value := strings.Repeat("x", 100<<10)
-		for i := 0; ; i++ {
-			if err := setKey(e, fmt.Sprint(i), value); err != nil {
-				done <- err
-				return
+	synctest.Test(t, func(t *testing.T) {
+		fail := make(chan struct{})
+		fs := newBrokenFS(vfs.NewMem(), func(op errorfs.Op) bool {
+			if op.Kind != errorfs.OpCreate {
+				return false
 			}
+			<-fail
+			return true
+		})
+		e := open(t, pebble.Options{FS: fs, MemTableBytes: 1 << 20})
+		defer e.Close()
+		fs.broken.Store(true)
+		var failure error
+		written := 0
+		go func() {
+			value := strings.Repeat("x", 100<<10)
+			for failure == nil {
+				failure = setKey(e, fmt.Sprint(written), value)
+				written++
+			}
+		}()
+		synctest.Wait()
+		if failure != nil || written < 10 {
+			t.Fatalf("after %d batches the writer does not wait: %v", written, failure)
 		}
-	}()
-	<-flushing
-	close(fail)
-	if err := <-done; !errors.Is(err, engine.ErrFailed) {
-		t.Fatal(err)
-	}
+		close(fail)
+		synctest.Wait()
+		if !errors.Is(failure, engine.ErrFailed) {
+			t.Fatalf("the disk broke, and the writer knows %v", failure)
+		}
+	})
 }
 
 // TestCrashLeavesAPrefix cuts the power at random moments of a run with flushes and compactions of Pebble's own,
