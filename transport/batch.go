@@ -20,7 +20,7 @@ type batch struct {
 
 const (
 	// inlineTCP is where the copy and the extra element cost about the same; see BenchmarkInline.
-	inlineTCP = 256
+	inlineTCP = 512
 	// inlineTLS is a TLS record: less than that in a write of its own would be a record, and a system call, of its own.
 	inlineTLS = 16 << 10
 	// batchBytes is how much is gathered before it is written. The rest waits in the queue, where it can be dropped.
