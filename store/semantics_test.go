@@ -115,6 +115,9 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 		t.Errorf("the put behind it: %v, %v", response, err)
 	}
 	expect(t, "values", f.values(0), "a=1 b=3")
+	if b, err := f.store.Range(background, &pb.RangeRequest{Key: []byte("b")}); err != nil || b.Kvs[0].Version != 1 {
+		t.Errorf("the key that both put: %v, %v", b, err)
+	}
 	if err := f.store.Verify(background); err != nil {
 		t.Error(err)
 	}
