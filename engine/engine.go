@@ -41,8 +41,8 @@ type Engine interface {
 	Apply(batch Batch) error
 	// Flush makes everything durable that was applied before it was called.
 	Flush() error
-	// GetDurable returns the value of key as it would be found after a power cut now, or ErrNotFound.
-	GetDurable(key []byte) ([]byte, error)
+	// Durable reads what would be found after a power cut now: each Get and each new iterator looks anew.
+	Durable() Reader
 	// Checkpoint writes a copy of the durable state into a directory that does not exist yet.
 	Checkpoint(dir string) error
 	// DiskBytes returns the physical size of what is stored, in bytes.

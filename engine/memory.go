@@ -161,14 +161,34 @@ func (m *Memory) Flush() error {
 	return nil
 }
 
-// GetDurable implements Engine.
-func (m *Memory) GetDurable(key []byte) ([]byte, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
+// Durable implements Engine.
+func (m *Memory) Durable() Reader { return memoryDurable{m} }
+
+type memoryDurable struct{ engine *Memory }
+
+func (d memoryDurable) tree() (*btree.BTreeG[item], error) {
+	d.engine.mu.Lock()
+	defer d.engine.mu.Unlock()
+	if d.engine.closed {
 		return nil, ErrClosed
 	}
-	return getItem(m.durable, key)
+	return d.engine.durable, nil
+}
+
+func (d memoryDurable) Get(key []byte) ([]byte, error) {
+	tree, err := d.tree()
+	if err != nil {
+		return nil, err
+	}
+	return getItem(tree, key)
+}
+
+func (d memoryDurable) NewIterator(lower, upper []byte) (Iterator, error) {
+	tree, err := d.tree()
+	if err != nil {
+		return nil, err
+	}
+	return newMemoryIterator(tree, lower, upper), nil
 }
 
 // Checkpoint implements Engine. The copy stays in memory: OpenCheckpoint opens it.

@@ -25,8 +25,10 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 	}
 	saved, savedMembers := e.counters, e.members
 	err := s.execute(batch)
-	if closing := e.view.close(); err == nil {
-		err = closing
+	for _, v := range [...]*view{&e.view, &e.durable} {
+		if closing := v.close(); err == nil {
+			err = closing
+		}
 	}
 	if err == nil {
 		err = s.engine.Apply(e.batch)
@@ -41,6 +43,11 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 	e.remember()
 	e.finish()
 	s.publish()
+	if e.unflushed.full() {
+		if s.failure = s.forgetFlushed(); s.failure != nil {
+			return s.failure
+		}
+	}
 	s.collection.want(e.compacted)
 	return nil
 }
@@ -51,8 +58,19 @@ func (e *execution) remember() {
 	for _, w := range e.overlay.written {
 		if n := len(w.versions); n > 0 {
 			e.recent.set(w.key, w.versions[n-1].version)
+			e.unflushed.add(w.key, e.applied.Index)
 		}
 	}
+}
+
+// forgetFlushed asks the engine what is durable, so that writers need not look for that in its memory.
+func (s *Store) forgetFlushed() error {
+	durable, err := s.Durable()
+	if err != nil {
+		return fmt.Errorf("store: asking how far the state is durable: %w", err)
+	}
+	s.writer.unflushed.flushed(durable.Index)
+	return nil
 }
 
 // finish forgets what belongs to one batch.

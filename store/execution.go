@@ -9,10 +9,12 @@ import (
 type execution struct {
 	view
 	counters
-	recent  recent
-	hasher  hasher
-	batch   engine.Batch
-	members members
+	recent    recent
+	unflushed unflushed
+	durable   view // of what is durable in the engine
+	hasher    hasher
+	batch     engine.Batch
+	members   members
 
 	base    int64   // the revision that the batch found
 	tallies []tally // the garbage as of each revision after base
@@ -84,7 +86,10 @@ func (e *execution) newest(key []byte) (v version, ok bool, err error) {
 	if v, ok := e.recent.get(key); ok {
 		return v, true, nil
 	}
-	return e.engineAt(key, lastOf(maxRevision))
+	if e.unflushed.has(key) {
+		return e.engineAt(key, lastOf(maxRevision))
+	}
+	return e.durable.engineAt(key, lastOf(maxRevision))
 }
 
 // put writes a version of key. Key and value are kept until the batch is applied.

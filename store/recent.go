@@ -8,8 +8,8 @@ type recent struct {
 	young, old map[string]version
 }
 
-// defaultRecentKeys is about 10 MiB of memory with keys of 50 bytes.
-const defaultRecentKeys = 64 << 10
+// defaultRecentKeys is about 20 MiB of memory with keys of 50 bytes.
+const defaultRecentKeys = 128 << 10
 
 func newRecent(keys int) recent {
 	return recent{limit: max(keys/2, 1), young: map[string]version{}}

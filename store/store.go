@@ -64,7 +64,12 @@ func Open(e engine.Engine, options Options) (*Store, error) {
 	}
 	s.writer = execution{
 		view:     view{layout: s.layout, reader: e, overlay: newOverlay()},
-		counters: found, members: all, batch: e.NewBatch(), recent: newRecent(defaultRecentKeys),
+		durable:  view{layout: s.layout, reader: e.Durable()},
+		counters: found, members: all, batch: e.NewBatch(),
+		recent: newRecent(defaultRecentKeys), unflushed: newUnflushed(found.applied.Index),
+	}
+	if err := s.forgetFlushed(); err != nil {
+		return nil, err
 	}
 	s.publish()
 	return s, nil
@@ -81,7 +86,7 @@ func (s *Store) Applied() (balsa.Position, error) { return s.state.Load().applie
 
 // Durable implements balsa.DurableStateMachine.
 func (s *Store) Durable() (balsa.Position, error) {
-	value, err := s.engine.GetDurable(s.single(spaceMeta))
+	value, err := s.engine.Durable().Get(s.single(spaceMeta))
 	if errors.Is(err, engine.ErrNotFound) {
 		return balsa.Position{}, nil
 	}

@@ -232,7 +232,7 @@ func testClosed(t *testing.T, disk Disk) {
 		t.Fatal(err)
 	}
 	_, err := e.Get([]byte("a"))
-	_, durable := e.GetDurable([]byte("a"))
+	_, durable := e.Durable().Get([]byte("a"))
 	_, iterator := e.NewIterator(nil, nil)
 	snapshot := e.NewSnapshot()
 	_, snapshotErr := snapshot.Get([]byte("a"))

@@ -105,9 +105,26 @@ func (w *twin) read(t *rapid.T) {
 	key := drawKey(t)
 	value, err := w.engine.Get(key)
 	compareGet(t, "Get", key, value, err, w.state)
-	value, err = w.engine.GetDurable(key)
+	value, err = w.engine.Durable().Get(key)
 	if !w.options.FlushesItself {
-		compareGet(t, "GetDurable", key, value, err, w.since[0])
+		compareGet(t, "Durable().Get", key, value, err, w.since[0])
+		w.walkDurable(t)
+	}
+}
+
+// walkDurable compares what an iterator over the durable state finds with what the last flush covered.
+func (w *twin) walkDurable(t *rapid.T) {
+	i, err := w.engine.Durable().NewIterator(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	found := map[string]string{}
+	for ok := i.First(); ok; ok = i.Next() {
+		found[string(i.Key())] = string(i.Value())
+	}
+	if err := i.Error(); err != nil || !maps.Equal(found, w.since[0]) {
+		t.Fatalf("the durable state is %q, %v, want %q", found, err, w.since[0])
 	}
 }
 

@@ -86,7 +86,7 @@ func TestE45FailedSyncEndsTheUseOfTheDirectory(t *testing.T) {
 			}
 			after := fs.changes.Load()
 			_, get := e.Get([]byte("a"))
-			_, durable := e.GetDurable([]byte("a"))
+			_, durable := e.Durable().Get([]byte("a"))
 			for i, err := range []error{get, durable, setKey(e, "b", "1"), e.Flush(), e.Checkpoint("x")} {
 				if !errors.Is(err, engine.ErrFailed) {
 					t.Errorf("call %d on a failed engine says %v", i, err)

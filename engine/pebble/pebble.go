@@ -98,12 +98,14 @@ func (e *Engine) NewIterator(lower, upper []byte) (engine.Iterator, error) {
 	if err := e.use(); err != nil {
 		return nil, err
 	}
-	return e.newIterator(e.db, lower, upper)
+	return e.newIterator(e.db, pebble.IterOptions{}, lower, upper)
 }
 
 // newIterator makes an iterator that leaves the gate when it is closed.
-func (e *Engine) newIterator(from pebble.Reader, lower, upper []byte) (engine.Iterator, error) {
-	options := pebble.IterOptions{UseL6Filters: true}
+func (e *Engine) newIterator(
+	from pebble.Reader, options pebble.IterOptions, lower, upper []byte,
+) (engine.Iterator, error) {
+	options.UseL6Filters = true
 	if len(lower) > 0 {
 		options.LowerBound = lower
 	}
@@ -169,29 +171,8 @@ func (e *Engine) Flush() error {
 	}
 }
 
-// GetDurable implements engine.Engine.
-func (e *Engine) GetDurable(key []byte) ([]byte, error) {
-	if err := e.use(); err != nil {
-		return nil, err
-	}
-	defer e.gate.leave()
-	walk, err := e.db.NewIter(&pebble.IterOptions{OnlyReadGuaranteedDurable: true, UseL6Filters: true})
-	if err != nil {
-		return nil, e.readError(err)
-	}
-	defer walk.Close()
-	if !walk.SeekPrefixGE(key) || string(walk.Key()) != string(key) {
-		if err := walk.Error(); err != nil {
-			return nil, e.readError(err)
-		}
-		return nil, engine.ErrNotFound
-	}
-	value, err := walk.ValueAndErr()
-	if err != nil {
-		return nil, e.readError(err)
-	}
-	return append(make([]byte, 0, len(value)), value...), nil
-}
+// Durable implements engine.Engine.
+func (e *Engine) Durable() engine.Reader { return durable{e} }
 
 // Checkpoint implements engine.Engine. Where the file system can, files are linked rather than copied.
 func (e *Engine) Checkpoint(dir string) error {
@@ -242,6 +223,36 @@ func (e *Engine) growMemTable(size uint64) error {
 	return errors.Join(e.Apply(b), b.Close())
 }
 
+// durable reads flushed files only. Pebble takes all of them for durable, and nothing else: its log is off.
+type durable struct{ engine *Engine }
+
+func (d durable) NewIterator(lower, upper []byte) (engine.Iterator, error) {
+	if err := d.engine.use(); err != nil {
+		return nil, err
+	}
+	return d.engine.newIterator(d.engine.db, pebble.IterOptions{OnlyReadGuaranteedDurable: true}, lower, upper)
+}
+
+func (d durable) Get(key []byte) ([]byte, error) {
+	walk, err := d.NewIterator(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer walk.Close()
+	found := walk.SeekPrefixGE(key) && string(walk.Key()) == string(key)
+	var value []byte
+	if found {
+		value = append([]byte{}, walk.Value()...)
+	}
+	switch err := walk.Error(); {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, engine.ErrNotFound
+	}
+	return value, nil
+}
+
 type snapshot struct {
 	engine   *Engine
 	snapshot *pebble.Snapshot
@@ -262,7 +273,7 @@ func (s *snapshot) NewIterator(lower, upper []byte) (engine.Iterator, error) {
 	if err := s.engine.use(); err != nil {
 		return nil, err
 	}
-	return s.engine.newIterator(s.snapshot, lower, upper)
+	return s.engine.newIterator(s.snapshot, pebble.IterOptions{}, lower, upper)
 }
 
 func (s *snapshot) Close() error {
