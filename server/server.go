@@ -75,12 +75,17 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
+// streamWorkers is how many goroutines gRPC keeps for requests. Those beyond it get one each of their own, whose stack
+// first has to grow.
+const streamWorkers = 256
+
 func (s *Server) grpcOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.Creds(sniffedCredentials{}),
 		grpc.MaxRecvMsgSize(s.config.Limits.RequestBytes + grpcOverhead),
 		grpc.MaxSendMsgSize(1<<31 - 1),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.MaxConcurrentStreams(s.config.Limits.ConcurrentStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: s.config.KeepAlive.MinTime, PermitWithoutStream: true,
