@@ -2,6 +2,7 @@ package actor
 
 import (
 	"context"
+	"runtime"
 	"runtime/pprof"
 	"sync"
 	"time"
@@ -60,6 +61,9 @@ func (t *goroutine) run(g *Goroutines, turn Turn) {
 		case <-t.stop:
 			return
 		case <-t.wake:
+			// Those who are about to send something get to run first, so that one turn takes it all: fewer turns,
+			// messages and syncs. Where nobody else wants to run this costs next to nothing.
+			runtime.Gosched()
 		case <-alarm:
 		}
 	}
