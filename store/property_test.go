@@ -30,6 +30,7 @@ func TestTwin(t *testing.T) {
 			"range2":  d.readRange,
 			"chunks":  d.readChunks,
 			"collect": d.collect,
+			"flush":   d.flush,
 			"crash":   d.crash,
 			"replica": d.replica,
 			"":        d.check,
@@ -59,6 +60,7 @@ func (d *duel) open(t *rapid.T) {
 	}
 	s.chunkBytes = 3
 	s.writer.recent = newRecent(4)
+	s.writer.unflushed.size, s.writer.unflushed.room = 3, 3
 	d.store = s
 }
 
@@ -317,6 +319,13 @@ func (d *duel) checkGarbage(t *rapid.T) {
 	}
 	if logged != total.size {
 		t.Fatalf("the revision log holds %d bytes, the index %d", logged, total.size)
+	}
+}
+
+// flush makes durable what was applied: from then on writers need not look for it in the engine's memory.
+func (d *duel) flush(t *rapid.T) {
+	if err := d.store.Flush(); err != nil {
+		t.Fatal(err)
 	}
 }
 

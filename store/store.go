@@ -66,7 +66,7 @@ func Open(e engine.Engine, options Options) (*Store, error) {
 		view:     view{layout: s.layout, reader: e, overlay: newOverlay()},
 		durable:  view{layout: s.layout, reader: e.Durable()},
 		counters: found, members: all, batch: e.NewBatch(),
-		recent: newRecent(defaultRecentKeys), unflushed: newUnflushed(found.applied.Index),
+		recent: newRecent(defaultRecentKeys), unflushed: newUnflushed(found.applied.Index, generationKeys),
 	}
 	if err := s.forgetFlushed(); err != nil {
 		return nil, err

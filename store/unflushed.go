@@ -14,6 +14,7 @@ import (
 type unflushed struct {
 	young, old generation
 	everything balsa.Index // all that was written up to here counts as unflushed, until it is durable
+	size       int         // how many keys a generation gets before it becomes the old one
 	room       int         // how many more keys are added before it is asked what is durable
 }
 
@@ -26,17 +27,18 @@ type generation struct {
 // filterBlocks times 64 bytes is the memory of a generation, 32 bits for each of the keys that one is meant for.
 const filterBlocks = 1 << 12
 
-// generationKeys is how many keys a generation gets before it becomes the old one, a key that is written twice
-// counted twice. It gets more where the old one is not durable yet: what the engine keeps in memory bounds them.
+// generationKeys is the usual size of a generation, where a key that is written twice counts twice. It gets more where
+// the old one is not durable yet: what the engine keeps in memory bounds them.
 const generationKeys = 64 << 10
 
 // newUnflushed starts with an engine that holds everything up to applied, all of which may be unflushed.
-func newUnflushed(applied balsa.Index) unflushed {
+func newUnflushed(applied balsa.Index, size int) unflushed {
 	return unflushed{
 		young:      generation{blocks: make([][8]uint64, filterBlocks)},
 		old:        generation{blocks: make([][8]uint64, filterBlocks)},
 		everything: applied,
-		room:       generationKeys,
+		size:       size,
+		room:       size,
 	}
 }
 
@@ -92,10 +94,10 @@ func (u *unflushed) flushed(durable balsa.Index) {
 		return
 	}
 	if u.old.last > durable {
-		u.room = generationKeys / 4
+		u.room = (u.size + 3) / 4
 		return
 	}
 	u.young, u.old = u.old, u.young
 	clear(u.young.blocks)
-	u.young.last, u.room = 0, generationKeys
+	u.young.last, u.room = 0, u.size
 }
