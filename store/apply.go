@@ -78,6 +78,8 @@ func (e *execution) finish() {
 	e.batch.Reset()
 	e.overlay.reset()
 	e.tallies = e.tallies[:0]
+	clear(e.index)
+	e.index = e.index[:0]
 	clear(e.changes)
 	e.changes = e.changes[:0]
 }
@@ -98,6 +100,7 @@ func (s *Store) execute(batch *balsa.Batch) error {
 			return fmt.Errorf("index %d: %w", command.Index, err)
 		}
 	}
+	e.commitIndex()
 	e.applied = batch.Position
 	if batch.Runtime != nil {
 		e.batch.Set(e.single(spaceRuntime), batch.Runtime)

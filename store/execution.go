@@ -23,6 +23,8 @@ type execution struct {
 	before  counters // as they were when it began
 	changes []change
 
+	index []indexRecord // of the batch, which come after the log's
+
 	keyBytes, valueBytes []byte        // scratch
 	putRequest           pb.PutRequest // the one being executed
 }
@@ -55,16 +57,30 @@ func (e *execution) rollback() {
 func (e *execution) commit() {
 	for i := range e.changes {
 		c := &e.changes[i]
-		e.keyBytes = appendVersion(e.appendName(e.keyBytes[:0], c.key), c.at)
-		e.valueBytes = appendIndexValue(e.valueBytes[:0], &c.version)
-		e.batch.Set(e.keyBytes, e.valueBytes)
-
+		e.index = append(e.index, indexRecord{c.key, c.version})
 		e.keyBytes = e.appendLogKey(e.keyBytes[:0], c.at)
 		e.valueBytes = appendLogValue(e.valueBytes[:0], &c.version, &e.garbage, c.key, c.value)
 		e.batch.Set(e.keyBytes, e.valueBytes)
 	}
 	if len(e.changes) > 0 {
 		e.tallies = append(e.tallies, e.garbage)
+	}
+}
+
+// indexRecord is a record of the index that waits for the end of the batch.
+type indexRecord struct {
+	key []byte // aliases the command
+	version
+}
+
+// commitIndex writes the index records of the whole batch. They follow all the log's, which lie together: an engine
+// that finds a key's place from where it put the last one finds those at once.
+func (e *execution) commitIndex() {
+	for i := range e.index {
+		r := &e.index[i]
+		e.keyBytes = appendVersion(e.appendName(e.keyBytes[:0], r.key), r.at)
+		e.valueBytes = appendIndexValue(e.valueBytes[:0], &r.version)
+		e.batch.Set(e.keyBytes, e.valueBytes)
 	}
 }
 
