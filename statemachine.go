@@ -1,6 +1,10 @@
 package balsa
 
-import "github.com/balsadb/balsa/raft"
+import (
+	"io"
+
+	"github.com/balsadb/balsa/raft"
+)
 
 // The protocol's own types, so that embedders need one import.
 type (
@@ -37,6 +41,32 @@ type DurableStateMachine interface {
 	Durable() (Position, error)
 	// Flush makes everything that was applied durable.
 	Flush() error
+}
+
+// Snapshotter is a state machine whose whole state can be taken out and put in: for a follower that needs entries which
+// the log has no longer, and, where the state machine keeps its state in memory, for a restart (dissertation 5.1, 5.2).
+// Both methods are called by the group's applier, between batches. A group whose state machine is none keeps its log for ever.
+type Snapshotter interface {
+	StateMachine
+	// Snapshot returns the state as the last batch left it. It is quick: it remembers the state, and copies nothing.
+	Snapshot() (Snapshot, error)
+	// Restore replaces the state by one that a Snapshot of any replica wrote; at is that one's position, and greater than
+	// what was applied. Of a DurableStateMachine the new state is durable when nil is returned, as after a Flush. Where an
+	// error is returned the state is what it was, and a power cut at any moment leaves one of the two, whole. Reads that
+	// have begun may end with the old state.
+	Restore(at Position, r io.Reader) error
+}
+
+// Snapshot is the state of one moment. Later batches do not change it, and do not wait for it: WriteTo runs beside Apply,
+// on another goroutine, and may take as long as its writer does. One goroutine uses it at a time.
+type Snapshot interface {
+	// Position returns the last batch that the state holds.
+	Position() Position
+	// WriteTo writes the state, with what Batch.Runtime held last where the state machine stores that, and returns the
+	// number of bytes. It can be called again, and writes the same.
+	WriteTo(w io.Writer) (int64, error)
+	// Close lets go of the state. It must be called, and costs nothing to others until then but what memory or disk the state needs.
+	Close() error
 }
 
 // Batch is a run of committed commands. State changes of one batch become visible and durable together.
