@@ -67,8 +67,9 @@ func TestE45FailedSyncEndsTheUseOfTheDirectory(t *testing.T) {
 		"sync of the manifest": func(op errorfs.Op) bool {
 			return op.Kind == errorfs.OpFileSync && strings.Contains(op.Path, "MANIFEST")
 		},
-		"write":  func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileWrite },
-		"create": func(op errorfs.Op) bool { return op.Kind == errorfs.OpCreate },
+		"sync of the directory": func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileSync && op.Path == "state" },
+		"write":                 func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileWrite },
+		"create":                func(op errorfs.Op) bool { return op.Kind == errorfs.OpCreate },
 	} {
 		t.Run(name, func(t *testing.T) {
 			mem := vfs.NewCrashableMem()

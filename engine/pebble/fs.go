@@ -61,7 +61,19 @@ func (f *failStopFS) ReuseForWrite(oldName, newName string, category vfs.DiskWri
 
 func (f *failStopFS) OpenDir(name string) (vfs.File, error) {
 	file, err := f.FS.OpenDir(name)
-	return f.file(file, name, err)
+	if err != nil {
+		return nil, err
+	}
+	return &failStopDir{failStopFile{File: file, name: name, health: f.health}}, nil
+}
+
+// failStopDir is a directory. Pebble panics where syncing one fails, so that it is not told: the failure is remembered, and
+// whoever used the engine for something learns of it when he asks for the outcome, as does everybody later.
+type failStopDir struct{ failStopFile }
+
+func (d *failStopDir) Sync() error {
+	_ = d.failStopFile.Sync()
+	return nil
 }
 
 func (f *failStopFS) Rename(oldName, newName string) error {
