@@ -11,7 +11,7 @@ import (
 type MemoryHome struct {
 	mu      sync.Mutex
 	current *Memory
-	next    *Memory // between Begin and Commit or Abort
+	next    *Memory   // between Begin and Commit or Abort
 	former  []*Memory // those that may still be open
 }
 

@@ -18,3 +18,13 @@ func (d *memoryDisk) OpenCheckpoint(dir string) (engine.Engine, error) {
 func TestMemoryConforms(t *testing.T) {
 	enginetest.Run(t, func() enginetest.Disk { return &memoryDisk{engine.NewMemory()} }, enginetest.Options{})
 }
+
+type memoryHomeDisk struct{ home *engine.MemoryHome }
+
+func (d *memoryHomeDisk) Home() engine.Home          { return d.home }
+func (d *memoryHomeDisk) Crash() enginetest.HomeDisk { return &memoryHomeDisk{d.home.Crash()} }
+
+func TestMemoryHomeConforms(t *testing.T) {
+	newDisk := func() enginetest.HomeDisk { return &memoryHomeDisk{engine.NewMemoryHome()} }
+	enginetest.RunHome(t, newDisk, enginetest.Options{})
+}

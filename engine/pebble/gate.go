@@ -48,3 +48,5 @@ func (g *gate) close() bool {
 		return true
 	}
 }
+
+func (g *gate) isClosed() bool { return g.state.Load() < 0 }

@@ -22,6 +22,11 @@ type Engine struct {
 	health   *health
 	pressure *pressure
 	gate     *gate
+
+	// flushEvery is how many bytes of batches are applied between two flushes that nobody asked for; 0 for none.
+	// unflushed is how many there are. Only Apply's caller, and Home while there is none, touch them.
+	flushEvery, unflushed int
+	closed                func() // called once the database is closed; nil for nothing
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -29,22 +34,29 @@ var _ engine.Engine = (*Engine)(nil)
 // Open opens the engine in a directory, and makes it where there is none.
 func Open(dir string, options Options) (*Engine, error) {
 	options = options.withDefaults()
+	cache := pebble.NewCache(options.CacheBytes)
+	defer cache.Unref()
+	return open(dir, options, cache)
+}
+
+// open is Open with a cache that may be shared.
+func open(dir string, options Options, cache *pebble.Cache) (*Engine, error) {
 	health := newHealth(options.Logger)
 	fs := &failStopFS{FS: options.FS, health: health}
 	if err := checkFormat(fs, dir); err != nil {
 		return nil, err
 	}
-	cache := pebble.NewCache(options.CacheBytes)
 	pressure := newPressure(options)
 	db, err := pebble.Open(dir, options.pebble(fs, cache, health, pressure))
-	if err == nil {
-		err = health.err()
+	if failed := health.err(); err == nil && failed != nil {
+		health.release()
+		err = errors.Join(failed, db.Close())
 	}
 	if err != nil {
-		cache.Unref()
 		return nil, fmt.Errorf("engine: opening %s: %w", dir, err)
 	}
 	health.opened.Store(true)
+	cache.Ref()
 	e := &Engine{db: db, dir: dir, fs: fs, cache: cache, health: health, pressure: pressure, gate: newGate()}
 	if options.Deterministic {
 		if err := e.growMemTable(options.MemTableBytes); err != nil {
@@ -144,13 +156,29 @@ func (e *Engine) Apply(b engine.Batch) error {
 	if changes.err != nil {
 		return fmt.Errorf("engine: making a batch: %w", changes.err)
 	}
-	if err := e.pressure.wait(e.db, e.health, changes.Size()); err != nil {
+	size := changes.Size()
+	if err := e.pressure.wait(e.db, e.health, size); err != nil {
 		return err
 	}
 	if err := e.db.Apply(changes.batch, pebble.NoSync); err != nil {
 		return e.health.fail(fmt.Errorf("applying a batch to %s: %w", e.dir, err))
 	}
-	return e.health.err() // Pebble tells its logger of a failed commit, not its caller
+	if err := e.health.err(); err != nil {
+		return err // Pebble tells its logger of a failed commit, not its caller
+	}
+	return e.flushSometimes(size)
+}
+
+// flushSometimes flushes where the engine was told to do so by itself.
+func (e *Engine) flushSometimes(applied int) error {
+	if e.flushEvery == 0 {
+		return nil
+	}
+	if e.unflushed += applied; e.unflushed < e.flushEvery {
+		return nil
+	}
+	e.unflushed = 0
+	return e.Flush()
 }
 
 // Flush implements engine.Engine.
@@ -183,7 +211,10 @@ func (e *Engine) Checkpoint(dir string) error {
 	if err := e.db.Checkpoint(dir); err != nil {
 		return fmt.Errorf("engine: writing a checkpoint of %s: %w", e.dir, err)
 	}
-	return writeFormat(e.fs, dir)
+	if err := writeFormat(e.fs, dir); err != nil {
+		return err
+	}
+	return e.health.err()
 }
 
 // DiskBytes implements engine.Engine.
@@ -203,6 +234,9 @@ func (e *Engine) Close() error {
 	e.health.release()
 	err := e.db.Close()
 	e.cache.Unref()
+	if e.closed != nil {
+		e.closed()
+	}
 	if failed := e.health.err(); failed != nil {
 		return failed
 	}
