@@ -2,7 +2,9 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/vfs"
@@ -11,8 +13,8 @@ import (
 // maxBatchBytes bounds the frames of one batch, so that recovery needs no more memory than that, or one entry's.
 const maxBatchBytes = 16 << 20
 
-// Append writes what the groups ask for, in order, as one batch (or several, where it is very large). It is readable at
-// once, and durable after the next Sync.
+// Append writes what the groups ask for, in order, as one batch (or several, where it is very large), and the floors that were
+// given to Discard since the last one. It is readable at once, and durable after the next Sync.
 //
 // Where the disk is full, the error wraps vfs.ErrNoSpace and not ErrFailed: what was not written yet is refused. The next
 // Append must begin with the same writes, once there is space; those of them that were written are not written again. Any
@@ -44,6 +46,9 @@ func (l *Log) Append(writes []GroupWrite) error {
 func (l *Log) refuse(written int, err error) error {
 	l.taken = written
 	l.building.reset()
+	if l.isFull(err) && len(l.discarding) > 0 {
+		return errors.Join(err, l.relieve())
+	}
 	return err
 }
 
@@ -100,6 +105,7 @@ func (l *Log) add(id raft.GroupID, w *raft.Write) (flushed bool, err error) {
 		return flushed, err
 	}
 	if restart {
+		g.discarding = raft.Position{}
 		b.states[at.state].restart, b.states[at.state].before = true, w.Restart
 		at.last = w.Restart
 	}
@@ -163,6 +169,9 @@ func (l *Log) place(g *group, at *slot, e raft.Entry, first bool) error {
 		if err := g.follows(r); err != nil {
 			return l.invalid(err)
 		}
+		if r.first <= g.discarding.Index {
+			return l.invalid(fmt.Errorf("group %d: entries from %d would replace what was given up to %d", g.id, r.first, g.discarding.Index))
+		}
 	} else if r.first != at.last.Index+1 || r.term < at.last.Term {
 		return l.invalid(fmt.Errorf("group %d: entry %d of term %d does not follow entry %d of term %d", g.id, r.first, r.term, at.last.Index, at.last.Term))
 	}
@@ -182,13 +191,13 @@ func (l *Log) place(g *group, at *slot, e raft.Entry, first bool) error {
 // flush writes the batch, if there is anything in it.
 func (l *Log) flush() error {
 	b := &l.building
+	l.recordFloors(math.MaxInt64)
 	if b.isMark() {
 		return nil
 	}
 	b.echo, b.echoOffset = l.echo, l.echoAt
 	b.measure()
-	// Room for a mark stays, so that the end of every segment can be proved.
-	if l.tail.Offset+b.size+batchFixed > l.active.size {
+	if l.tail.Offset+b.size+l.floorReserve() > l.active.size {
 		if err := l.roll(b.size); err != nil {
 			return err
 		}
@@ -202,6 +211,7 @@ func (l *Log) flush() error {
 func (l *Log) write() error {
 	b := &l.building
 	b.at, b.mark = l.tail, l.synced
+	l.marking = b.mark
 	g := &l.gather
 	g.start(l.active.file, l.tail.Offset)
 	g.buf = b.appendHeader(g.buf, l.active.salt)
@@ -220,6 +230,7 @@ func (l *Log) wrote() error {
 	b := &l.building
 	for i, g := range b.touched {
 		l.votes.changed = l.votes.changed || g.hard != b.states[i].hard
+		l.free.changed = l.free.changed || b.states[i].floor || b.states[i].restart
 	}
 	l.mu.Lock()
 	err := l.groups.apply(&b.batch)
@@ -227,6 +238,7 @@ func (l *Log) wrote() error {
 	if err != nil {
 		return l.invalid(err)
 	}
+	l.recorded()
 	l.tail.Offset, l.marked = b.end(), b.isMark()
 	if !b.isMark() {
 		l.echo = append(l.echo[:0], b.runs[:min(len(b.runs), maxEcho)]...)

@@ -43,13 +43,15 @@ type state struct {
 	group   raft.GroupID
 	hard    raft.HardState
 	commit  raft.Index
-	restart bool
-	before  raft.Position // with restart: the log begins anew after it
+	restart bool          // the log begins anew after before
+	floor   bool          // entries up to before are given up; what follows stays
+	before  raft.Position // with one of the two
 }
 
 const (
 	stateSize    = 56
 	stateRestart = 1
+	stateFloor   = 2
 )
 
 // frame identifies one entry frame: its size, and the checksum that covers its place and its body's checksum.
@@ -68,6 +70,9 @@ func (w *writer) state(s state) {
 	if s.restart {
 		flags |= stateRestart
 	}
+	if s.floor {
+		flags |= stateFloor
+	}
 	w.u64(flags)
 }
 
@@ -76,12 +81,23 @@ func (r *reader) state() (s state) {
 	s.hard = raft.HardState{Term: raft.Term(r.u64()), Vote: raft.MemberID(r.u64())}
 	s.commit = raft.Index(r.u64())
 	s.before = raft.Position{Index: raft.Index(r.u64()), Term: raft.Term(r.u64())}
-	s.restart = r.u64()&stateRestart != 0
+	flags := r.u64()
+	s.restart, s.floor = flags&stateRestart != 0, flags&stateFloor != 0
 	return s
 }
 
 // isMark reports whether the batch only says what is durable.
 func (b *batch) isMark() bool { return len(b.states) == 0 && len(b.runs) == 0 }
+
+// features are those that a reader must know.
+func (b *batch) features() uint8 {
+	for _, s := range b.states {
+		if s.floor {
+			return featureFloors
+		}
+	}
+	return 0
+}
 
 // measure sets the sizes from what the batch holds.
 func (b *batch) measure() {
@@ -125,7 +141,7 @@ func (b *batch) appendHeader(dst []byte, salt uint32) []byte {
 	for _, r := range b.echo {
 		w.run(r)
 	}
-	seal(w.b[start:], magicBatch, salt)
+	seal(w.b[start:], magicBatch, salt, b.features())
 	return w.b
 }
 

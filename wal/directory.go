@@ -41,7 +41,7 @@ func (d *directory) encode() []byte {
 		w.run(v.run)
 		w.u64(uint64(v.batch))
 	}
-	seal(w.b, magicDirectory, 0)
+	seal(w.b, magicDirectory, 0, 0)
 	return w.b
 }
 

@@ -3,6 +3,8 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 
 	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/vfs"
@@ -27,6 +29,7 @@ type HardStateInfo struct {
 	Before  raft.Position `json:"before,omitzero"` // the entry before the first one, where the record says it
 	Last    raft.Position `json:"last,omitzero"`   // the last entry, in a segment's head
 	Restart bool          `json:"restart,omitempty"`
+	Floor   bool          `json:"floor,omitempty"` // entries up to Before were given up
 }
 
 // VotesInfo is one of the two copies of terms and votes.
@@ -101,6 +104,8 @@ type EndInfo struct {
 	End     Position `json:"end"`
 	Mark    Position `json:"mark"` // everything before this is known to have been durable
 	Refused string   `json:"refused,omitempty"`
+	// Groups is what a start would find: entries of a group begin behind Before, its floor.
+	Groups []HardStateInfo `json:"groups,omitempty"`
 }
 
 // Dump reads a log and tells what is in it. It changes nothing and takes no lock, so it may run beside a server; what the server
@@ -122,7 +127,7 @@ func Dump(fsys vfs.FS, dir string, visitor Visitor) error {
 			return err
 		}
 	}
-	return d.end(numbers)
+	return d.end()
 }
 
 type dumper struct {
@@ -171,6 +176,9 @@ func (d *dumper) whose(numbers []uint64) error {
 			return nil
 		}
 		w, err := d.window(number)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -187,6 +195,9 @@ func (d *dumper) whose(numbers []uint64) error {
 
 func (d *dumper) segment(number uint64) error {
 	w, err := d.window(number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the server has removed it
+	}
 	if err != nil {
 		return err
 	}
@@ -219,9 +230,14 @@ func (info *SegmentInfo) describe(h *head) {
 	info.Version, info.Cluster, info.Member = formatVersion, h.identity.Cluster, h.identity.Member
 	info.DataDir = fmt.Sprintf("%x", h.identity.DataDir)
 	info.PreviousEnd = h.previousEnd
-	for _, c := range h.groups {
-		info.Groups = append(info.Groups, HardStateInfo{Group: c.group, Term: c.hard.Term, Vote: c.hard.Vote, Commit: c.commit, Before: c.before, Last: c.last})
+	info.Groups = stateInfos(h.groups)
+}
+
+func stateInfos(groups []checkpoint) (infos []HardStateInfo) {
+	for _, c := range groups {
+		infos = append(infos, HardStateInfo{Group: c.group, Term: c.hard.Term, Vote: c.hard.Vote, Commit: c.commit, Before: c.before, Last: c.last})
 	}
+	return infos
 }
 
 // batches tells of all batches, sound and bad, from a place to the segment's end.
@@ -266,7 +282,7 @@ func (d *dumper) batch(w *window, b *batch) error {
 	info := BatchInfo{File: w.name, At: b.at, Size: b.size, Mark: b.mark, IsMark: b.isMark()}
 	for _, s := range b.states {
 		info.States = append(info.States, HardStateInfo{
-			Group: s.group, Term: s.hard.Term, Vote: s.hard.Vote, Commit: s.commit, Restart: s.restart, Before: s.before})
+			Group: s.group, Term: s.hard.Term, Vote: s.hard.Vote, Commit: s.commit, Restart: s.restart, Floor: s.floor, Before: s.before})
 	}
 	for _, r := range b.runs {
 		info.Runs = append(info.Runs, RunInfo{r.group, r.term, r.first, r.last(), r.bytes})
@@ -295,22 +311,39 @@ func (d *dumper) batch(w *window, b *batch) error {
 	return call(d.Bad, BadInfo{File: w.name, From: b.at.Offset, To: b.end(), Error: err.Error()})
 }
 
-// end tells what recovery would do.
-func (d *dumper) end(numbers []uint64) error {
-	r := &replay{files: d.files, identity: d.identity, numbers: numbers, groups: newGroups()}
-	var err error
-	if r.copies, r.badVotes, err = r.readCopies(d.identity); err != nil {
-		return err
+// replay reads the log as a start does: anew where a segment was removed meanwhile.
+func (d *dumper) replay() (*replay, error) {
+	for {
+		numbers, _, err := d.segments()
+		if err != nil {
+			return nil, err
+		}
+		r := &replay{files: d.files, identity: d.identity, numbers: numbers, groups: newGroups()}
+		if r.copies, r.badVotes, err = r.readCopies(d.identity); err != nil {
+			return nil, err
+		}
+		if err = r.run(); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return r, err
+		}
+		if now, _, listErr := d.segments(); listErr != nil || slices.Equal(now, numbers) {
+			return nil, errors.Join(err, listErr)
+		}
 	}
-	if err := r.run(); err != nil {
+}
+
+// end tells what recovery would do.
+func (d *dumper) end() error {
+	r, err := d.replay()
+	if err != nil {
 		return err
 	}
 	row, err := decide(r.finding())
 	if err != nil {
 		return err
 	}
-	info := EndInfo{Row: row.name, Reason: row.reason, End: r.end, Mark: r.proof.mark}
+	info := EndInfo{Row: row.name, Reason: row.reason, End: r.end, Mark: r.proof.mark, Groups: stateInfos(r.groups.checkpoints())}
 	if row.verdict == refuse {
+		info.Groups = nil
 		info.Refused = r.corruption(row).Error()
 	}
 	return call(d.Visitor.End, info)

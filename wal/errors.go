@@ -18,6 +18,9 @@ var (
 	ErrInvalidWrite = errors.New("invalid write")
 	// ErrNotInLog is wrapped by Read where the log does not hold what was asked for.
 	ErrNotInLog = errors.New("not in the log")
+	// ErrCompacted is wrapped by Read where what was asked for is at or below the group's floor: it was given up, or was
+	// replaced by a snapshot.
+	ErrCompacted = errors.New("no longer in the log")
 )
 
 // IdentityError says that a directory holds somebody else's log. Nothing was changed.

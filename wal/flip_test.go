@@ -10,10 +10,10 @@ import (
 )
 
 // provedLog is a small log of three segments with all that there is, whose every record is proved durable, and what it holds.
-func provedLog(t testing.TB) (*vfs.Mem, model) {
+func provedLog(t testing.TB, steps []step) (*vfs.Mem, model) {
 	h, err := openHistory(vfs.NewMem())
 	if err == nil {
-		err = h.run(scriptedHistory())
+		err = h.run(steps)
 	}
 	if err == nil {
 		err = h.run([]step{{sync: true}, {prepare: true}, {idle: true}, {sync: true}})
@@ -27,7 +27,20 @@ func provedLog(t testing.TB) (*vfs.Mem, model) {
 // A byte rots somewhere, in any file of a log: either nothing is lost, or the start is refused. What was
 // acknowledged never goes missing in silence.
 func TestFlipsAreHarmlessOrNoticed(t *testing.T) {
-	whole, want := provedLog(t)
+	for least, steps := range map[int][]step{10000: scriptedHistory(), 4000: cutHistory()} {
+		flipsAreHarmlessOrNoticed(t, steps, least)
+	}
+}
+
+// cutHistory ends with a log whose first segments are removed, and which holds entries above its floors in several ones.
+func cutHistory() []step {
+	return append(cuttingHistory(),
+		step{append: []GroupWrite{write(1, 4, 9, 140, entries(1, 143, 160, 4)...), write(2, 4, 9, 140, entries(2, 61, 70, 4)...)}}, step{sync: true},
+		step{discard: []floor{{1, 150}}, append: []GroupWrite{write(1, 4, 9, 140, entries(1, 161, 190, 4)...)}}, step{sync: true})
+}
+
+func flipsAreHarmlessOrNoticed(t *testing.T, steps []step, least int) {
+	whole, want := provedLog(t, steps)
 	harmless, refused := map[string]int{}, map[string]int{}
 	const step = 5 // of the bytes; each with another bit than the one before
 	for name, bytes := range image(t, whole) {
@@ -50,14 +63,20 @@ func TestFlipsAreHarmlessOrNoticed(t *testing.T) {
 		}
 	}
 	// Every byte of the batches is covered; what is harmless is padding, the preallocated tail and the last mark.
-	if refused["wal"] < 10000/step || refused["dir"] != 0 || refused["0"]+refused["1"] != 0 {
+	if refused["wal"] < least/step || refused["dir"] != 0 || refused["0"]+refused["1"] != 0 {
 		t.Fatalf("refused %v, harmless %v", refused, harmless)
 	}
 }
 
 // The same for whole sectors that read as zeros, and for files that became shorter.
 func TestZeroedSectorsAndShorterFiles(t *testing.T) {
-	whole, want := provedLog(t)
+	for _, steps := range [][]step{scriptedHistory(), cutHistory()} {
+		zeroedSectorsAndShorterFiles(t, steps)
+	}
+}
+
+func zeroedSectorsAndShorterFiles(t *testing.T, steps []step) {
+	whole, want := provedLog(t, steps)
 	end := dump(t, whole)
 	mark := end.batches[len(end.batches)-1].At
 	check := func(disk *vfs.Mem, name string, from, to int64) {
@@ -98,7 +117,7 @@ func TestZeroedSectorsAndShorterFiles(t *testing.T) {
 // FuzzRecover: whatever bytes are in the files, a start ends with a log or with an error, never with a panic; and as long as the
 // newest segment is as it was, what was acknowledged is there, or the start is refused.
 func FuzzRecover(f *testing.F) {
-	whole, want := provedLog(f)
+	whole, want := provedLog(f, scriptedHistory())
 	names, _ := whole.List("wal")
 	f.Add(uint8(0), uint16(100), []byte{1, 2, 3}, false)
 	f.Add(uint8(2), uint16(72), make([]byte, 600), true)

@@ -26,6 +26,10 @@ const (
 	magicVotes     = 0x56574c42 // "BLWV"
 	magicDirectory = 0x44574c42 // "BLWD"
 
+	// featureFloors is an incompatible feature of a batch: states of it say that entries were given up. Who does not know
+	// that would miss them.
+	featureFloors = 1
+
 	prefixSize = 16
 	alignment  = 8 // every batch starts at a multiple: where the search for the next sound one looks
 )
@@ -57,10 +61,11 @@ func (id Identity) salt(segment uint64) uint32 {
 	return crc32.Checksum(b[:], castagnoli)
 }
 
-// seal completes a record's prefix; header is the whole header. The rest of it must be in place.
-func seal(header []byte, magic, salt uint32) {
+// seal completes a record's prefix; header is the whole header. The rest of it must be in place. incompatible are the
+// features that its reader must know.
+func seal(header []byte, magic, salt uint32, incompatible uint8) {
 	order.PutUint32(header[0:], magic)
-	header[8], header[9], header[10], header[11] = formatVersion, 0, 0, 0
+	header[8], header[9], header[10], header[11] = formatVersion, 0, 0, incompatible
 	order.PutUint32(header[12:], uint32(len(header)))
 	order.PutUint32(header[4:], crc32.Update(salt, castagnoli, header[8:]))
 }
@@ -82,7 +87,11 @@ func open(file string, header []byte, salt uint32) error {
 	if got, want := crc32.Update(salt, castagnoli, header[8:]), order.Uint32(header[4:]); got != want {
 		return fmt.Errorf("the header's checksum is %08x, computed %08x", want, got)
 	}
-	if header[8] != formatVersion || header[11] != 0 {
+	known := uint8(0)
+	if order.Uint32(header) == magicBatch {
+		known = featureFloors
+	}
+	if header[8] != formatVersion || header[11]&^known != 0 {
 		return &VersionError{File: file, Version: header[8], Incompatible: header[11]}
 	}
 	return nil

@@ -22,7 +22,13 @@ type group struct {
 	terms  []raft.TermRun
 	spans  []span
 
-	building slot // of the writer alone: the group's place in the batch that is being built
+	// absent is 0 once a log is open. A replay that starts behind removed segments does not see entries up to absent, nor
+	// knows their terms; in the end they must have been given up, or replaced.
+	absent raft.Index
+
+	// Of the writer alone:
+	building   slot          // the group's place in the batch that is being built
+	discarding raft.Position // entries up to it are to be given up with the next batch; zero, or above before
 }
 
 // span begins with entry first and ends before the next span's first, or at the group's last entry. bytes is the size
@@ -45,7 +51,7 @@ func (g *group) lastPosition() raft.Position {
 	return raft.Position{Index: g.last, Term: g.terms[len(g.terms)-1].Term}
 }
 
-// termAt returns the term of an index in [before, last].
+// termAt returns the term of an index in [before, last]; of an absent entry, one that is not above it.
 func (g *group) termAt(index raft.Index) raft.Term {
 	n := sort.Search(len(g.terms), func(i int) bool { return g.terms[i].First > index })
 	if n == 0 {
@@ -57,7 +63,42 @@ func (g *group) termAt(index raft.Index) raft.Term {
 // restart begins the group's log anew after before.
 func (g *group) restart(before raft.Position) {
 	g.before, g.last = before, before.Index
-	g.terms, g.spans = nil, nil
+	g.terms, g.spans, g.absent = nil, nil, 0
+}
+
+// discard gives up the entries up to a position, which the log must hold.
+func (g *group) discard(upTo raft.Position) error {
+	if err := g.mayDiscard(upTo); err != nil {
+		return err
+	}
+	g.before = upTo
+	if g.absent <= upTo.Index {
+		g.absent = 0
+	}
+	if upTo.Index == g.last {
+		g.terms, g.spans = nil, nil
+		return nil
+	}
+	next := upTo.Index + 1
+	if n := sort.Search(len(g.terms), func(i int) bool { return g.terms[i].First > next }); n > 0 {
+		g.terms = slices.Clone(g.terms[n-1:])
+		g.terms[0].First = next
+	}
+	if n := sort.Search(len(g.spans), func(i int) bool { return g.spans[i].first > next }); n > 0 {
+		g.spans = slices.Clone(g.spans[n-1:])
+	}
+	return nil
+}
+
+// mayDiscard says why the entries up to a position cannot be given up.
+func (g *group) mayDiscard(upTo raft.Position) error {
+	if upTo.Index <= g.before.Index || upTo.Index > g.last {
+		return fmt.Errorf("group %d: giving up entries to %d of a log that holds %d to %d: %w", g.id, upTo.Index, g.before.Index+1, g.last, ErrNotInLog)
+	}
+	if term := g.termAt(upTo.Index); term != upTo.Term && upTo.Index > g.absent {
+		return fmt.Errorf("group %d: giving up entries to %d of term %d, which is of term %d in the log: %w", g.id, upTo.Index, upTo.Term, term, ErrNotInLog)
+	}
+	return nil
 }
 
 // follows says why r cannot be appended: it must continue the log, or replace its end, in terms that do not fall.
@@ -102,6 +143,7 @@ func (g *group) cut(first raft.Index) {
 		g.spans = g.spans[:n-1]
 	}
 	g.last = first - 1
+	g.absent = min(g.absent, g.last)
 }
 
 // locate returns the spans that hold entries [low, high), as many as are needed for maxBytes, behind dst, and the end of the last one.
@@ -155,8 +197,13 @@ func (t *groups) apply(b *batch) error {
 			return err
 		}
 		g.hard = s.hard
-		if s.restart {
+		switch {
+		case s.restart:
 			g.restart(s.before)
+		case s.floor:
+			if err := g.discard(s.before); err != nil {
+				return err
+			}
 		}
 	}
 	next, at := 0, Position{b.at.Segment, b.at.Offset + b.header}
@@ -193,7 +240,7 @@ type GroupState struct {
 	Group     raft.GroupID
 	HardState raft.HardState
 	Commit    raft.Index     // the largest that was recorded
-	Before    raft.Position  // the entry before the first one
+	Before    raft.Position  // the entry before the first one: the floor, where entries were discarded
 	Runs      []raft.TermRun // terms of the entries, ascending
 	Last      raft.Index     // Before.Index where there are no entries
 }

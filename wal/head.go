@@ -75,7 +75,7 @@ func (h *head) encode() []byte {
 		w.u64(uint64(c.last.Index))
 		w.u64(uint64(c.last.Term))
 	}
-	seal(w.b, magicSegment, 0)
+	seal(w.b, magicSegment, 0, 0)
 	h.size = int64(len(w.b))
 	return w.b
 }
@@ -106,6 +106,31 @@ func (t *groups) checkpoints() []checkpoint {
 		list[i] = checkpoint{group: g.id, hard: g.hard, commit: g.commit, before: g.before, last: g.lastPosition()}
 	}
 	return list
+}
+
+// seed starts a replay with what the head of its first segment says. The entries that it tells of were in segments that are removed.
+func (t *groups) seed(list []checkpoint) {
+	for _, c := range list {
+		if c == (checkpoint{group: c.group}) {
+			continue // it was about to get its first batch
+		}
+		g := t.get(c.group)
+		g.hard, g.commit, g.before, g.last = c.hard, c.commit, c.before, c.last.Index
+		if c.last.Index > c.before.Index {
+			g.absent = c.last.Index
+			g.terms = []raft.TermRun{{Term: c.last.Term, First: c.last.Index}}
+		}
+	}
+}
+
+// absent returns the entries that nobody gave up and that were in segments which are not there.
+func (t *groups) absent() (lost []LostRun) {
+	for _, g := range t.sorted {
+		if g.absent > g.before.Index {
+			lost = append(lost, LostRun{Group: g.id, First: g.before.Index + 1, Last: g.absent})
+		}
+	}
+	return lost
 }
 
 // agree compares the replayed groups with a checkpoint. What the checkpoint has and the groups lack was lost.

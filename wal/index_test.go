@@ -51,6 +51,13 @@ func drawStep(t *rapid.T, m model) step {
 		return step{reopen: true}
 	}
 	s, now := step{}, m.clone()
+	for id := raft.GroupID(1); id <= 3; id++ {
+		if n := len(now[id].entries); n > 0 && rapid.IntRange(0, 4).Draw(t, "discard") == 0 {
+			upTo := now[id].before.Index + raft.Index(rapid.IntRange(1, n).Draw(t, "up to"))
+			now.discard(id, upTo)
+			s.discard = append(s.discard, floor{id, upTo})
+		}
+	}
 	for range rapid.IntRange(1, 4).Draw(t, "writes") {
 		w := drawWrite(t, now)
 		now.apply(w)
@@ -90,6 +97,11 @@ func checkReads(t *rapid.T, h *history) {
 	now := h.states[len(h.states)-1]
 	for id := raft.GroupID(1); id <= 3; id++ {
 		g, last := now[id], now.last(id)
+		if first := g.before.Index; first > 0 {
+			if _, err := h.log.Read(id, first, first+1, 100); !errors.Is(err, ErrCompacted) {
+				t.Fatalf("read at the floor: %v", err)
+			}
+		}
 		if _, err := h.log.Read(id, last+1, last+2, 100); !errors.Is(err, ErrNotInLog) {
 			t.Fatalf("read beyond the end: %v", err)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/balsadb/balsa/raft"
 )
 
-// Log is an open log. Append, Sync, Idle and Close have one caller at a time, the log writer. Read, Prepare, NeedsPrepare
-// and Stats may be called by anybody at any time.
+// Log is an open log. Append, Discard, Sync, Idle and Close have one caller at a time, the log writer. Read, Horizon, Prepare,
+// NeedsPrepare and Stats may be called by anybody at any time.
 type Log struct {
 	files
 	identity    Identity
@@ -22,6 +22,8 @@ type Log struct {
 	active   *segment
 	tail     Position // where the next batch goes
 	synced   Position // everything before it is durable
+	marking  Position // the mark of the last batch, synced or not
+	proved   Position // everything before it is durable, and so is a mark that says so
 	marked   bool     // the last batch is a mark, or there is none: nothing durable lacks a proof
 	votes    votes
 	building builder
@@ -30,6 +32,9 @@ type Log struct {
 	gather   gather
 	taken    int // writes at the start of a refused Append that are in the log already
 	failure  error
+
+	discarding []*group // groups with a floor that waits to be recorded
+	free       release
 
 	mu       sync.RWMutex // guards groups (written to by the writer only) and segments
 	groups   *groups
@@ -59,15 +64,17 @@ func (l *Log) Sync() error {
 		if err := l.active.file.Sync(); err != nil {
 			return l.fail(err)
 		}
-		l.synced = l.tail
+		l.synced, l.proved = l.tail, l.marking
 		l.stats.syncs.Add(1)
 	}
 	if l.votes.changed {
 		if err := l.votes.write(l.files, l.identity, l.synced, l.groups); err != nil {
 			return l.fail(err)
 		}
+		l.proved = l.synced
 		l.stats.voteSyncs.Add(1)
 	}
+	l.freeSegments()
 	return nil
 }
 
@@ -110,13 +117,14 @@ func (l *Log) Close() error {
 		failed = l.failure
 	}
 	l.failure = ErrClosed
+	prepared := l.prepare.close(l.files, l.identity, failed == nil)
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	if l.closed {
 		return nil
 	}
 	l.closed = true
-	errs := []error{failed, l.prepare.close(l.files, l.identity, failed == nil)}
+	errs := []error{failed, prepared}
 	for _, s := range l.segments {
 		errs = append(errs, s.file.Close())
 	}
@@ -135,12 +143,13 @@ type Stats struct {
 	Syncs         uint64 // of the log itself: each is one fdatasync
 	VoteSyncs     uint64 // of the second copy of terms and votes
 	Rolls         uint64
+	Removed       uint64 // segments that nobody needed any more
 	Reserve       uint64 // bytes that can be appended before more space is needed
 }
 
 type counters struct {
-	appended, batches, entries, marks, syncs, voteSyncs, rolls atomic.Uint64
-	tail, room                                                 atomic.Int64
+	appended, batches, entries, marks, syncs, voteSyncs, rolls, removed atomic.Uint64
+	tail, room                                                          atomic.Int64
 }
 
 // Stats may be called by anybody at any time.
@@ -148,6 +157,7 @@ func (l *Log) Stats() Stats {
 	s := Stats{
 		AppendedBytes: l.stats.appended.Load(), Batches: l.stats.batches.Load(), Entries: l.stats.entries.Load(),
 		Marks: l.stats.marks.Load(), Syncs: l.stats.syncs.Load(), VoteSyncs: l.stats.voteSyncs.Load(), Rolls: l.stats.rolls.Load(),
+		Removed: l.stats.removed.Load(),
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()

@@ -77,6 +77,9 @@ func (f files) belongsTo(id Identity) error {
 	for _, number := range numbers {
 		known = true
 		w, err := f.window(number)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed by the process that uses the log: the lock will tell
+		}
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func TestOpenRefusesForeignDirectories(t *testing.T) {
 func unknownFormat(t *testing.T, disk *vfs.Mem, name string, magic uint32, version, incompatible, compatible byte) {
 	b := contents(t, disk, name)
 	header := b[:order.Uint32(b[12:])]
-	seal(header, magic, 0)
+	seal(header, magic, 0, 0)
 	header[8], header[10], header[11] = version, compatible, incompatible
 	order.PutUint32(header[4:], crcOf(header[8:]))
 	overwrite(t, disk, name, 0, header)

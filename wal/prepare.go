@@ -11,12 +11,15 @@ import (
 )
 
 // preparation is what is done ahead of need, off the path of a write: the next segment, filled with zeros so that a
-// sync of what is later written there changes no metadata, and the directories of segments that are full.
+// sync of what is later written there changes no metadata, the directories of segments that are full, and the removal of those
+// that nobody needs.
 type preparation struct {
 	mu     sync.Mutex
-	next   *segment // ready, or nil
-	number uint64   // of the segment that is needed next
-	sealed []uint64 // segments whose directory is still to be written
+	next   *segment      // ready, or nil
+	number uint64        // of the segment that is needed next
+	sealed []uint64      // segments whose directory is still to be written
+	free   []uint64      // segments that are out of the log, and whose files are still to be removed
+	needed atomic.Uint64 // segments in front of this one are free
 	wanted atomic.Bool
 	ready  atomic.Int64 // bytes of next
 }
@@ -28,7 +31,7 @@ const zeroChunk = 512 << 10
 // NeedsPrepare reports whether Prepare has something to do.
 func (l *Log) NeedsPrepare() bool { return l.prepare.wanted.Load() }
 
-// Prepare makes the next segment, and writes the directories of segments that are full. It may run at any time beside
+// Prepare removes segments that nobody needs, makes the next one, and writes the directories of those that are full. It may run at any time beside
 // everything else, and takes some tens of milliseconds. Where nobody calls it in time, Append makes the
 // segment itself and takes longer.
 //
@@ -41,12 +44,14 @@ func (l *Log) Prepare() error {
 	if p.number == 0 {
 		return ErrClosed
 	}
-	err := l.makeNext(true)
+	p.wanted.Store(false)
+	_, err := l.removeFree()
+	err = errors.Join(err, l.makeNext(true))
 	if err == nil {
 		err = p.writeDirectories(l.files, l.identity)
 	}
-	if err == nil {
-		p.wanted.Store(false)
+	if err != nil {
+		p.wanted.Store(true)
 	}
 	return err
 }
@@ -95,14 +100,14 @@ func (l *Log) take(room int64) (*segment, error) {
 	p := &l.prepare
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := l.makeNext(false); err != nil {
-		return nil, err
-	}
-	if room > p.next.size {
-		if err := p.next.file.Preallocate(room); err != nil {
-			return nil, err
+	err := l.reserve(room)
+	if errors.Is(err, vfs.ErrNoSpace) {
+		if removed, _ := l.removeFree(); removed > 0 { // what fails is Prepare's to tell
+			err = l.reserve(room)
 		}
-		p.next.size = room
+	}
+	if err != nil {
+		return nil, err
 	}
 	next := p.next
 	p.sealed = append(p.sealed, next.number-1)
@@ -112,12 +117,27 @@ func (l *Log) take(room int64) (*segment, error) {
 	return next, nil
 }
 
+// reserve makes the next segment, if it is not there, at least as large as asked for.
+func (l *Log) reserve(room int64) error {
+	if err := l.makeNext(false); err != nil {
+		return err
+	}
+	next := l.prepare.next
+	if room > next.size {
+		if err := next.file.Preallocate(room); err != nil {
+			return err
+		}
+		next.size = room
+	}
+	return nil
+}
+
 // roll makes the next segment the active one. Where there is no room on the disk nothing has changed.
 //
 // The order matters: the old segment is durable before the new one's head says so, and the head before any batch.
 func (l *Log) roll(batch int64) error {
 	size := headSize(len(l.groups.sorted))
-	next, err := l.take(size + batch + batchFixed)
+	next, err := l.take(size + batch + l.floorReserve())
 	if errors.Is(err, vfs.ErrNoSpace) {
 		return fmt.Errorf("wal: no room for the next segment: %w", err)
 	}
@@ -151,6 +171,8 @@ func (l *Log) begin(s *segment, previousEnd int64) error {
 	l.active = s
 	l.tail = Position{s.number, h.size}
 	l.synced, l.marked = l.tail, true
+	l.marking = h.mark()
+	l.proved, l.free.changed = l.marking, true
 	l.echo, l.echoAt = l.echo[:0], 0
 	l.mu.Lock()
 	l.segments = append(l.segments, s)
@@ -176,6 +198,9 @@ func (p *preparation) writeDirectories(f files, id Identity) error {
 func (p *preparation) close(f files, id Identity, whole bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.number == 0 {
+		return nil
+	}
 	p.number = 0
 	var err error
 	if whole {
@@ -183,6 +208,7 @@ func (p *preparation) close(f files, id Identity, whole bool) error {
 	}
 	if p.next != nil {
 		err = errors.Join(err, p.next.file.Close())
+		p.next = nil
 	}
 	return err
 }

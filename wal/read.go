@@ -12,7 +12,8 @@ import (
 // by anybody at any time, beside Append too. The frames are checked; they share buffers of at most some hundred KiB
 // among each other and with nobody else.
 //
-// What was cut off or replaced meanwhile may still be returned by a Read that began before: entries are never changed.
+// Entries at or below the floor are ErrCompacted, what the log does not hold otherwise is ErrNotInLog. What was cut off,
+// replaced or given up meanwhile may still be returned by a Read that began before: entries are never changed.
 func (l *Log) Read(id raft.GroupID, low, high raft.Index, maxBytes int) ([]raft.Entry, error) {
 	l.reading.RLock()
 	defer l.reading.RUnlock()
@@ -54,7 +55,10 @@ func (l *Log) plan(id raft.GroupID, low, high raft.Index, maxBytes int) ([]piece
 	if g == nil {
 		return nil, fmt.Errorf("wal: group %d: %w", id, ErrNotInLog)
 	}
-	if low <= g.before.Index || low >= high || high > g.last+1 {
+	if low <= g.before.Index {
+		return nil, fmt.Errorf("wal: group %d entries from %d, where the first one is %d: %w", id, low, g.before.Index+1, ErrCompacted)
+	}
+	if low >= high || high > g.last+1 {
 		return nil, fmt.Errorf("wal: group %d entries %d up to %d, where it has %d to %d: %w", id, low, high, g.before.Index+1, g.last, ErrNotInLog)
 	}
 	spans, end := g.locate(nil, low, high, maxBytes)

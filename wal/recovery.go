@@ -11,7 +11,7 @@ const (
 	placeBody                            // among the batches of a segment, which is the last one
 	placeHead                            // the same, and there is another one, without a sound head
 	placeContradiction                   // at a record whose checksum is good and which does not follow from those before it
-	placeGap                             // a segment's file is missing
+	placeGap                             // a segment's file is missing that is needed
 )
 
 // after is what follows there, in the same segment.
@@ -79,8 +79,10 @@ var recoveryTable = []recoveryRow{
 	{"first head lost", placeFirstHead, afterAny, unproved, copiesSound | copiesDamaged, refuse,
 		"the head was durable before the votes were written"},
 	{"first head lost, proved", placeFirstHead, afterAny, provedMore, copiesAny, refuse,
-		"a later record proves that the head was durable"},
+		"a later record proves that the head was durable, or the removal of the segments before it does"},
 
+	// Segments that are missing in front of the first one are no situation of their own: its head has all states as they were,
+	// and if the log, read to its end, gives up or replaces every entry that they held, they were removed. Otherwise, placeGap.
 	{"clean end", placeBody | placeHead, afterZeros, unproved, copiesAny, resume,
 		"the end of the log; a segment behind it was prepared, or about to be used, and is removed; a copy of the votes that is damaged is written anew from the log, which is whole"},
 	{"torn tail", placeBody | placeHead, afterBytes, unproved, copiesSound, cut,
@@ -97,7 +99,7 @@ var recoveryTable = []recoveryRow{
 	{"contradiction", placeContradiction, afterAny, provedAny, copiesAny, refuse,
 		"whole records that do not fit together: written by an error of ours, or exchanged on the disk"},
 	{"segment missing", placeGap, afterAny, provedAny, copiesAny, refuse,
-		"segments are removed from the front only, and those that follow need this one"},
+		"segments are removed from the front only, and only when every entry in them was given up durably; this one is needed"},
 }
 
 // finding is a situation: one value each.

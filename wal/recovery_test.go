@@ -76,7 +76,7 @@ const (
 func unsyncedBatch(t testing.TB, before func(l *Log)) (*vfs.Mem, BatchInfo) {
 	disk := build(t, func(l *Log) {
 		before(l)
-		mustAppend(t, l, write(3, 1, 0, 0, entries(3, 1, 15, 1)...))
+		mustAppend(t, l, write(3, 1, 0, 0, entries(3, 1, 12, 1)...))
 	})
 	return disk, dump(t, disk).record(t)
 }
@@ -106,11 +106,28 @@ var scenarios = map[string][]func(t *testing.T) (*vfs.Mem, []string){
 		disk.Flip(firstSegment, 40, 1)
 		return disk, []string{firstSegment, "checksum"}
 	}},
-	"first head lost, proved": {func(t *testing.T) (*vfs.Mem, []string) {
-		disk := build(t, threeGroups(t))
-		disk.Flip(firstSegment, 40, 1)
-		return disk, []string{firstSegment, "from byte 0", "checksum"}
-	}},
+	"first head lost, proved": {
+		func(t *testing.T) (*vfs.Mem, []string) {
+			disk := build(t, threeGroups(t))
+			disk.Flip(firstSegment, 40, 1)
+			return disk, []string{firstSegment, "from byte 0", "checksum"}
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // of a log that was cut: what was given up is not lost
+			disk, _ := cutLog(t)
+			disk.Flip(thirdSegment, 40, 1)
+			return disk, []string{thirdSegment, "from byte 0", "checksum", "lost: nothing that the rest of the log names"}
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // of a log that was cut: the segments before it were removed when it was durable
+			disk, _ := cutLog(t)
+			remove(t, disk, votesZero)
+			remove(t, disk, votesOne)
+			remove(t, disk, directoryPath(3))
+			remove(t, disk, segmentPath(4))
+			remove(t, disk, segmentPath(5))
+			overwrite(t, disk, thirdSegment, 0, make([]byte, len(contents(t, disk, thirdSegment))))
+			return disk, []string{thirdSegment, "from byte 0", "zeros", "the removal of segment 2 proves"}
+		},
+	},
 	"clean end": {
 		func(t *testing.T) (*vfs.Mem, []string) { return build(t, threeGroups(t)), nil },
 		func(t *testing.T) (*vfs.Mem, []string) { return build(t, manySegments(t)), nil },
@@ -123,6 +140,26 @@ var scenarios = map[string][]func(t *testing.T) (*vfs.Mem, []string){
 			disk := build(t, threeGroups(t))
 			disk.Flip(votesZero, 40, 1)
 			remove(t, disk, votesOne)
+			return disk, nil
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // cut, and removed to the end
+			disk, _ := cutLog(t)
+			return disk, nil
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // recorded and proved, and the power went before anything was removed
+			_, disk := cutLog(t)
+			return disk, nil
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // or between two segments, or in one of them
+			_, disk := cutLog(t)
+			remove(t, disk, directoryPath(1))
+			remove(t, disk, firstSegment)
+			remove(t, disk, directoryPath(2))
+			return disk, nil
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // and the disk kept the names in another order
+			_, disk := cutLog(t)
+			remove(t, disk, firstSegment)
 			return disk, nil
 		},
 	},
@@ -246,10 +283,51 @@ var scenarios = map[string][]func(t *testing.T) (*vfs.Mem, []string){
 		func(t *testing.T) (*vfs.Mem, []string) {
 			disk := build(t, manySegments(t))
 			remove(t, disk, firstSegment)
-			return disk, []string{firstSegment, "segment 1 is missing"}
+			return disk, []string{firstSegment, "segment 1 is missing", "lost: group 1 entries 1 to"}
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // one more than those that nobody needs
+			disk, _ := cutLog(t)
+			remove(t, disk, thirdSegment)
+			return disk, []string{thirdSegment, "segment 3 is missing", "lost: group 1 entries"}
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // in the middle of what was not removed yet
+			_, disk := cutLog(t)
+			remove(t, disk, secondSegment)
+			return disk, []string{secondSegment, "segment 2 is missing"}
+		},
+		func(t *testing.T) (*vfs.Mem, []string) { // the floors that would allow it are not whole, and nothing proves that they were
+			disk := build(t, func(l *Log) {
+				manySegments(t)(l)
+				mustDiscard(t, l, 1, l.Horizon(1, 0))
+				mustAppend(t, l)
+			})
+			disk.Flip(thirdSegment, dump(t, disk).record(t).At.Offset+100, 1)
+			remove(t, disk, firstSegment)
+			return disk, []string{firstSegment, "segment 1 is missing", "lost: group 1 entries 1 to"}
 		},
 	},
 }
+
+// cutLog is manySegments with a fourth one, in which a floor is recorded that needs none of the first two: after their removal, and before.
+func cutLog(t testing.TB) (removed, whole *vfs.Mem) {
+	removed = build(t, func(l *Log) {
+		manySegments(t)(l)
+		mustDiscard(t, l, 1, l.Horizon(1, 0))
+		for l.Stats().Segments < 4 {
+			last := l.groups.byID[1].last
+			mustAppend(t, l, write(1, 1, 7, last, entries(1, last+1, last+5, 1)...))
+			mustSync(t, l)
+		}
+		whole = l.fs.(*vfs.Mem).Clone()
+		mustPrepare(t, l)
+		if got := segmentFiles(t, l.fs); got[0] != 3 {
+			t.Fatalf("segments %v", got)
+		}
+	})
+	return removed, whole
+}
+
+func directoryPath(number uint64) string { return "wal/" + directoryName(number) }
 
 // verdicts repeats the table's, so that none changes by accident.
 var verdicts = map[string]verdict{
@@ -291,11 +369,12 @@ func checkGoesOn(t *testing.T, disk *vfs.Mem, row recoveryRow) {
 	l, r := opens(t, disk, row.name)
 	want := model{}
 	for _, g := range r.Groups {
-		for i := raft.Index(1); i <= g.Last; i++ {
+		want[g.Group] = modelGroup{before: g.Before}
+		for i := g.Before.Index + 1; i <= g.Last; i++ {
 			want.apply(write(g.Group, g.HardState.Term, g.HardState.Vote, g.Commit, entry(g.Group, i, g.Runs[0].Term, string(entries(g.Group, i, i, g.Runs[0].Term)[0].Payload()))))
 		}
 	}
-	if row.verdict != create && (want[1].hard.Vote != 7 || len(want[1].entries) < 9) {
+	if row.verdict != create && (want[1].hard.Vote != 7 || want.last(1) < 9) {
 		t.Fatalf("what was synced is not there: %+v", r.Groups)
 	}
 	if row.verdict == cut && (r.Report.CutBytes == 0 || want[3].entries != nil) {

@@ -39,14 +39,17 @@ func (l *Log) recover(r *replay, row recoveryRow, report *Report) error {
 	if err := l.checkDirectories(report); err != nil {
 		return err
 	}
-	// What was found is durable now; a mark says so from here on.
+	// What was found is durable now; the votes say so, and from here on a mark. Segments whose removal was interrupted are found again.
+	l.proved, l.free.changed = l.synced, true
+	l.freeSegments()
 	if err := l.Idle(); err != nil {
 		return err
 	}
 	return l.Sync()
 }
 
-// removeUnused removes segment files that the log has not got into: prepared ones, and one whose head was being written.
+// removeUnused removes files that the log has no use for: segments that it has not got into, which are prepared ones, and one whose
+// head was being written, and directories of segments that were removed.
 func (l *Log) removeUnused(r *replay, row recoveryRow) error {
 	used := r.used
 	if row.verdict == create {
@@ -57,10 +60,11 @@ func (l *Log) removeUnused(r *replay, row recoveryRow) error {
 			return err
 		}
 	}
-	if len(r.numbers) > used {
-		return l.fs.SyncDir(l.dir)
+	orphans, err := l.removeOrphans(r.numbers[:used])
+	if err != nil || len(r.numbers) == used && orphans == 0 {
+		return err
 	}
-	return nil
+	return l.fs.SyncDir(l.dir)
 }
 
 // create1 makes a new log: its first segment, and when that is durable the copies of the votes.

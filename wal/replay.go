@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// replay reads a log forward, from the first segment to where it stops, and changes nothing on the disk.
+// replay reads a log forward, from the first segment that there is to where it stops, and changes nothing on the disk.
 type replay struct {
 	files
 	identity Identity
@@ -30,6 +30,7 @@ type replay struct {
 	nextSound Position  // the first sound record after the end
 	written   Position  // the end of what is not zero, in the segment of end
 	sealed    int64     // where that segment ends, as the next one's head says
+	firstEnd  int64     // where the segment in front of the first one ended
 
 	batches, entries, bytes uint64
 }
@@ -67,7 +68,24 @@ func (r *replay) run() error {
 			break
 		}
 	}
-	return r.survey()
+	if err := r.survey(); err != nil {
+		return err
+	}
+	r.checkAbsent()
+	return nil
+}
+
+// checkAbsent looks whether the segments in front of the first one may be missing: only if every entry in them was given up, or
+// replaced. Where the replay did not come to the end, what says so may not have been read, and the end is what matters.
+func (r *replay) checkAbsent() {
+	lost := r.groups.absent()
+	if len(lost) == 0 || r.stop != placeBody || r.end.Less(r.proof.mark) {
+		return
+	}
+	missing := r.numbers[0] - 1
+	r.stop, r.end, r.lost = placeGap, Position{missing, 0}, mergeLost(lost)
+	r.why = fmt.Errorf("segment %d is missing: the file %s", missing, r.path(segmentName(missing)))
+	r.badHead, r.written, r.nextSound, r.sealed = 0, r.end, Position{}, r.firstEnd
 }
 
 // segment replays one segment, and reports whether the next one may be replayed.
@@ -77,10 +95,7 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 		return false, err
 	}
 	defer w.file.Close()
-	if want := r.numbers[0] + uint64(i); number != want || i == 0 && number != 1 {
-		if i == 0 {
-			want = 1
-		}
+	if want := r.numbers[0] + uint64(i); number != want {
 		r.stop, r.why = placeGap, fmt.Errorf("segment %d is missing: the file %s", want, r.path(segmentName(want)))
 		r.end = Position{want, 0}
 		return false, nil
@@ -89,6 +104,7 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 	if errors.As(err, new(*unsound)) {
 		if i == 0 {
 			r.stop, r.end, r.why = placeFirstHead, Position{number, 0}, err
+			r.believeRemoval(number)
 		} else {
 			r.badHead, r.whyHead = number, err
 		}
@@ -101,6 +117,10 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 		return false, &IdentityError{File: w.name, Want: r.identity, Got: h.identity}
 	}
 	r.believe(h.mark(), func() string { return "the head of " + w.name })
+	if i == 0 {
+		r.end, r.firstEnd = h.mark(), h.previousEnd
+		r.groups.seed(h.groups)
+	}
 	if r.end.Less(h.mark()) {
 		r.stop, r.why, r.sealed = placeBody, errNothing, h.previousEnd
 		return false, nil
@@ -118,6 +138,14 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 	r.used, r.end = i+1, Position{number, h.size}
 	r.lastRuns, r.lastOffset, r.lastMark = r.lastRuns[:0], 0, true
 	return r.body(w)
+}
+
+// believeRemoval takes into account that the segments in front of the first one are not there: they are removed
+// only when it has been durable for long.
+func (r *replay) believeRemoval(first uint64) {
+	if first > 1 {
+		r.believe(Position{first, headFixed}, func() string { return fmt.Sprintf("the removal of segment %d", first-1) })
+	}
 }
 
 // body replays the batches of a segment, and reports whether the next segment may be replayed.

@@ -12,7 +12,8 @@ import (
 // records that name what is missing.
 type survey struct {
 	*replay
-	known map[raft.GroupID]raft.Index // how far each group's entries are accounted for: sound, or named
+	known  map[raft.GroupID]raft.Index // how far each group's entries are accounted for: sound, or named
+	floors map[raft.GroupID]raft.Index // how far they were given up
 
 	// Of the segment that is looked at:
 	window    *window
@@ -22,7 +23,7 @@ type survey struct {
 
 func (r *replay) survey() error {
 	r.written = r.end
-	s := survey{replay: r, known: map[raft.GroupID]raft.Index{}}
+	s := survey{replay: r, known: map[raft.GroupID]raft.Index{}, floors: map[raft.GroupID]raft.Index{}}
 	for _, number := range r.numbers {
 		if number < r.end.Segment {
 			continue
@@ -31,6 +32,7 @@ func (r *replay) survey() error {
 			return err
 		}
 	}
+	s.trimLost()
 	r.lost = mergeLost(r.lost)
 	return nil
 }
@@ -96,6 +98,9 @@ func (s *survey) batch(b *batch) (more bool) {
 		if state.restart {
 			s.known[state.group] = state.before.Index
 		}
+		if state.floor {
+			s.floors[state.group] = max(s.floors[state.group], state.before.Index)
+		}
 	}
 	s.nameByFrames(b)
 	s.covered = b.end()
@@ -148,6 +153,7 @@ func (s *survey) nameByFrames(b *batch) {
 
 func (s *survey) nameByCheckpoint(h *head) {
 	for _, c := range h.groups {
+		s.floors[c.group] = max(s.floors[c.group], c.before.Index)
 		s.gap(c.group, c.last.Index)
 		s.known[c.group] = c.last.Index
 	}
@@ -162,6 +168,17 @@ func (s *survey) gap(id raft.GroupID, last raft.Index) {
 	if last > at {
 		s.lost = append(s.lost, LostRun{Group: id, First: at + 1, Last: last})
 	}
+}
+
+// trimLost takes out what was given up: nobody misses it.
+func (s *survey) trimLost() {
+	kept := s.lost[:0]
+	for _, run := range s.lost {
+		if run.First = max(run.First, s.floors[run.Group]+1); run.First <= run.Last {
+			kept = append(kept, run)
+		}
+	}
+	s.lost = kept
 }
 
 // mergeLost sorts runs and joins those that meet.

@@ -62,7 +62,7 @@ func (c *voteCopy) encode(dst []byte) []byte {
 		w.u64(uint64(v.hard.Term))
 		w.u64(uint64(v.hard.Vote))
 	}
-	seal(w.b, magicVotes, 0)
+	seal(w.b, magicVotes, 0, 0)
 	return w.b
 }
 
