@@ -60,19 +60,24 @@ func decodeProgress(value []byte) (progress, error) {
 	return p, nil
 }
 
-// load reads the progress of an opened store.
-func (c *collection) load(reader engine.Reader, l layout, compacted int64) error {
-	c.moved.L = &c.mu
-	c.wanted = compacted
-	c.progress = progress{done: -1, target: -1}
+// loadProgress reads the progress of an engine.
+func loadProgress(reader engine.Reader, l layout) (progress, error) {
 	value, err := reader.Get(l.single(spaceCollect))
 	if errors.Is(err, engine.ErrNotFound) {
-		return nil
+		return progress{done: -1, target: -1}, nil
 	}
-	if err == nil {
-		c.progress, err = decodeProgress(value)
+	if err != nil {
+		return progress{}, err
 	}
-	return err
+	return decodeProgress(value)
+}
+
+// start goes on from the progress of an engine whose compact revision is given.
+func (c *collection) start(p progress, compacted int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted, c.progress = compacted, p
+	c.moved.Broadcast()
 }
 
 // want notes the compact revision that Apply has reached.

@@ -36,6 +36,17 @@ func lastOf(main int64) revision { return revision{main, math.MaxUint32} }
 // layout makes the keys of one group.
 type layout struct{ group uint64 }
 
+// groupSize is the length of the group in a key. Snapshots have keys without it.
+const groupSize = engine.HeaderSize - 1
+
+// all returns the bounds of all keys of the group; the upper one is nil where no group follows.
+func (l layout) all() (lower, upper []byte) {
+	if l.group < math.MaxUint64 {
+		upper = binary.BigEndian.AppendUint64(nil, l.group+1)
+	}
+	return binary.BigEndian.AppendUint64(nil, l.group), upper
+}
+
 func (l layout) single(space byte) []byte { return engine.AppendHeader(nil, l.group, space) }
 
 // appendName appends the prefix of the index keys of a user's key.

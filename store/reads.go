@@ -22,13 +22,15 @@ const snapshotAfter = 2
 // or less is the current one.
 func (s *Store) read(requested int64, answer func(*view, moment) error) error {
 	for range snapshotAfter {
-		now := s.state.Load()
+		now := s.use()
 		rev, err := now.moment().readAt(requested)
 		if err != nil {
+			now.engine.leave()
 			return err
 		}
-		v := view{layout: s.layout, reader: s.engine}
+		v := view{layout: s.layout, reader: now.engine}
 		err = errors.Join(answer(&v, now.moment()), v.close())
+		now.engine.leave()
 		if s.state.Load().compacted <= rev {
 			return err
 		}
@@ -42,16 +44,19 @@ func (s *Store) read(requested int64, answer func(*view, moment) error) error {
 // readSnapshot calls answer with a view of a snapshot. Every revision that the moment allows can be read in it.
 func (s *Store) readSnapshot(answer func(*view, moment) error) error {
 	for {
-		now := s.state.Load()
-		snapshot := s.engine.NewSnapshot()
+		now := s.use()
+		snapshot := now.engine.NewSnapshot()
 		if later := s.state.Load(); later.compacted != now.compacted {
-			if err := snapshot.Close(); err != nil {
+			err := snapshot.Close()
+			if now.engine.leave(); err != nil {
 				return err
 			}
 			continue
 		}
 		v := view{layout: s.layout, reader: snapshot}
-		return errors.Join(answer(&v, now.moment()), v.close(), snapshot.Close())
+		err := errors.Join(answer(&v, now.moment()), v.close(), snapshot.Close())
+		now.engine.leave()
+		return err
 	}
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -17,11 +16,13 @@ type Options struct {
 	Group balsa.GroupID
 }
 
-// Store is the key-value model of one group. It implements balsa.DurableStateMachine; reads may run concurrently
+// Store is the key-value model of one group. It implements balsa.DurableStateMachine and balsa.Snapshotter; reads may run
+// concurrently
 // with it and with each other.
 type Store struct {
 	layout
-	engine engine.Engine
+	home   engine.Home   // nil where the engine is shared
+	engine *sharedEngine // for Apply, and for who holds collection.step; others have the state's
 
 	// state is what readers see: it is replaced when a batch is visible in the engine.
 	state atomic.Pointer[state]
@@ -37,48 +38,46 @@ type Store struct {
 
 // state is one moment of the store.
 type state struct {
+	engine *sharedEngine
 	counters
 	members members
 	digest  Digest
 }
 
-var _ balsa.DurableStateMachine = (*Store)(nil)
+var (
+	_ balsa.DurableStateMachine = (*Store)(nil)
+	_ balsa.Snapshotter         = (*Store)(nil)
+)
 
-// Open opens a group's store in an engine, which may be empty. The engine stays the caller's to close.
-func Open(e engine.Engine, options Options) (*Store, error) {
-	s := &Store{engine: e, layout: layout{uint64(options.Group)}, chunkBytes: defaultChunkBytes}
-	found := newCounters()
-	value, err := e.Get(s.single(spaceMeta))
-	if err == nil {
-		found, err = decodeCounters(value)
-	}
-	if err != nil && !errors.Is(err, engine.ErrNotFound) {
-		return nil, fmt.Errorf("store: opening group %d: %w", options.Group, err)
-	}
-	all, err := loadMembers(e, s.layout)
+// Open opens a group's store in an engine, which may be empty, and may be shared with other groups. The engine stays the
+// caller's to close. Such a store cannot Restore.
+func Open(e engine.Engine, options Options) (*Store, error) { return open(e, nil, options) }
+
+// OpenHome opens a group's store in the engine of a home, which is the group's alone: Restore replaces that engine. The
+// home stays the caller's to close, and the store must not be used afterwards.
+func OpenHome(home engine.Home, options Options) (*Store, error) {
+	e, err := home.Open()
 	if err != nil {
-		return nil, fmt.Errorf("store: opening group %d: %w", options.Group, err)
-	}
-	if err := s.collection.load(e, s.layout, found.compacted); err != nil {
-		return nil, fmt.Errorf("store: opening group %d: %w", options.Group, err)
-	}
-	s.writer = execution{
-		view:     view{layout: s.layout, reader: e, overlay: newOverlay()},
-		durable:  view{layout: s.layout, reader: e.Durable()},
-		counters: found, members: all, batch: e.NewBatch(),
-		recent: newRecent(defaultRecentKeys), unflushed: newUnflushed(found.applied.Index, generationKeys),
-	}
-	if err := s.forgetFlushed(); err != nil {
 		return nil, err
 	}
-	s.publish()
-	return s, nil
+	return open(e, home, options)
+}
+
+func open(e engine.Engine, home engine.Home, options Options) (*Store, error) {
+	s := &Store{home: home, layout: layout{uint64(options.Group)}, chunkBytes: defaultChunkBytes}
+	found, err := s.load(e)
+	if err != nil {
+		return nil, err
+	}
+	s.collection.moved.L = &s.collection.mu
+	s.adopt(e, found, newUnflushed(found.counters.applied.Index, generationKeys))
+	return s, s.forgetFlushed()
 }
 
 // publish shows readers the state that the writer has reached.
 func (s *Store) publish() {
 	e := &s.writer
-	s.state.Store(&state{counters: e.counters, members: e.members, digest: e.counters.digest(&e.hasher)})
+	s.state.Store(&state{engine: s.engine, counters: e.counters, members: e.members, digest: e.counters.digest(&e.hasher)})
 }
 
 // Applied implements balsa.DurableStateMachine.
@@ -86,7 +85,9 @@ func (s *Store) Applied() (balsa.Position, error) { return s.state.Load().applie
 
 // Durable implements balsa.DurableStateMachine.
 func (s *Store) Durable() (balsa.Position, error) {
-	value, err := s.engine.Durable().Get(s.single(spaceMeta))
+	now := s.use()
+	defer now.engine.leave()
+	value, err := now.engine.Durable().Get(s.single(spaceMeta))
 	if errors.Is(err, engine.ErrNotFound) {
 		return balsa.Position{}, nil
 	}
@@ -98,11 +99,17 @@ func (s *Store) Durable() (balsa.Position, error) {
 }
 
 // Flush implements balsa.DurableStateMachine. It may run concurrently with Apply.
-func (s *Store) Flush() error { return s.engine.Flush() }
+func (s *Store) Flush() error {
+	now := s.use()
+	defer now.engine.leave()
+	return now.engine.Flush()
+}
 
 // Runtime returns what the last batch that had a Runtime held; nil where none had.
 func (s *Store) Runtime() ([]byte, error) {
-	value, err := s.engine.Get(s.single(spaceRuntime))
+	now := s.use()
+	defer now.engine.leave()
+	value, err := now.engine.Get(s.single(spaceRuntime))
 	if errors.Is(err, engine.ErrNotFound) {
 		return nil, nil
 	}
@@ -130,7 +137,11 @@ func (s *Store) Size() int64 { return int64(s.state.Load().retained().size) }
 func (s *Store) SizeInUse() int64 { return s.Size() }
 
 // DiskBytes returns the physical size of the engine.
-func (s *Store) DiskBytes() uint64 { return s.engine.DiskBytes() }
+func (s *Store) DiskBytes() uint64 {
+	now := s.use()
+	defer now.engine.leave()
+	return now.engine.DiskBytes()
+}
 
 // Members returns what members have published, in the order of their ids. Do not change what it points to.
 func (s *Store) Members() []*pb.Member {

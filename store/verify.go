@@ -12,9 +12,10 @@ import (
 // state, and runs beside everything else.
 func (s *Store) Verify(ctx context.Context) error {
 	s.writing.Lock() // so that counters and snapshot are of the same moment
-	state := s.state.Load()
-	snapshot := s.engine.NewSnapshot()
+	state := s.use()
+	snapshot := state.engine.NewSnapshot()
 	s.writing.Unlock()
+	defer state.engine.leave()
 	v := view{layout: s.layout, reader: snapshot}
 	err := v.verify(ctx, &state.counters)
 	return errors.Join(err, v.close(), snapshot.Close())

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/engine"
+)
+
+// audit adds up the records of a snapshot as they pass, and compares the sums with each other: the versions in the index
+// with those in the revision log, values and all; those that the last compaction retains with the counters; the members
+// likewise; and everything with the digest that the sender had, and with the position. It costs no read.
+type audit struct {
+	counters counters
+	hasher   hasher
+
+	logged, indexed, retained tally
+	published                 Digest
+
+	name       []byte // the key whose versions are passing
+	older      bool   // one of them is at or below the compact revision
+	nameBuffer []byte
+}
+
+// record takes a record, in the order of the keys: the counters come before the versions.
+func (a *audit) record(key, value []byte) error {
+	switch space := key[engine.HeaderSize-1]; space {
+	case spaceMember:
+		m, err := decodeMember(value)
+		if err != nil {
+			return fmt.Errorf("%w: member record: %w", errStream, err)
+		}
+		a.published.add(a.hasher.member(&m))
+	case spaceMeta:
+		var err error
+		a.counters, err = decodeCounters(value)
+		return err
+	case spaceLog:
+		return a.logRecord(key, value)
+	case spaceIndex:
+		return a.indexRecord(key, value)
+	case spaceCollect, spaceRuntime:
+	default:
+		return fmt.Errorf("the snapshot has records of kind %q, which this build does not know: "+
+			"use the version of balsa that wrote it", space)
+	}
+	return nil
+}
+
+func (a *audit) logRecord(key, value []byte) error {
+	at, err := cutLogKey(key)
+	if err != nil {
+		return err
+	}
+	r, err := decodeLogValue(at, value)
+	if err != nil {
+		return err
+	}
+	v := version{at: at, tombstone: r.tombstone, created: r.created, count: r.count, lease: r.lease}
+	if !r.tombstone {
+		v.valueHash, v.valueSize = hashValue(r.value), int64(len(r.value))
+	}
+	a.logged.add(tally{v.size(r.key), a.hasher.version(r.key, &v)})
+	return nil
+}
+
+func (a *audit) indexRecord(key, value []byte) error {
+	name, at, err := cutIndexKey(a.nameBuffer[:0], key)
+	if err != nil {
+		return err
+	}
+	v := version{at: at}
+	if err := decodeIndexValue(&v, value); err != nil {
+		return err
+	}
+	if a.name == nil || string(name) != string(a.name) {
+		a.name, a.older = append(a.name[:0], name...), false
+	}
+	one := tally{v.size(name), a.hasher.version(name, &v)}
+	a.indexed.add(one)
+	if v.retained(a.counters.compacted, a.older) {
+		a.retained.add(one)
+	}
+	a.older = a.older || at.main <= a.counters.compacted
+	return nil
+}
+
+// check says what does not add up.
+func (a *audit) check(at balsa.Position, digest Digest) error {
+	c := &a.counters
+	switch {
+	case c.applied != at:
+		return fmt.Errorf("%w: its state is of index %d, term %d", errStream, c.applied.Index, c.applied.Term)
+	case a.logged != a.indexed:
+		return fmt.Errorf("%w: its revision log has %d bytes with digest %v, its index %d with %v",
+			errStream, a.logged.size, a.logged.digest, a.indexed.size, a.indexed.digest)
+	case a.retained != c.retained():
+		return fmt.Errorf("%w: its versions add up to %d bytes with digest %v, its counters say %d with %v",
+			errStream, a.retained.size, a.retained.digest, c.retained().size, c.retained().digest)
+	case a.published != c.published:
+		return fmt.Errorf("%w: its members have digest %v, its counters say %v", errStream, a.published, c.published)
+	case c.digest(&a.hasher) != digest:
+		return fmt.Errorf("%w: its digest is %v, its end says %v", errStream, c.digest(&a.hasher), digest)
+	}
+	return nil
+}
