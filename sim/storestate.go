@@ -10,22 +10,22 @@ import (
 // StoreState is the production store on the in-memory engine, which a power cut throws back to its last flush.
 type StoreState struct {
 	*store.Store
-	engine *engine.Memory
+	home *engine.MemoryHome
 }
 
 // NewStoreState returns an empty store.
-func NewStoreState() (State, error) { return openStoreState(engine.NewMemory()) }
+func NewStoreState() (State, error) { return openStoreState(engine.NewMemoryHome()) }
 
-func openStoreState(e *engine.Memory) (State, error) {
-	s, err := store.Open(e, store.Options{Group: group})
+func openStoreState(home *engine.MemoryHome) (State, error) {
+	s, err := store.OpenHome(home, store.Options{Group: group})
 	if err != nil {
 		return nil, err
 	}
-	return &StoreState{s, e}, nil
+	return &StoreState{s, home}, nil
 }
 
 // PowerCut implements State.
-func (s *StoreState) PowerCut() (State, error) { return openStoreState(s.engine.Crash()) }
+func (s *StoreState) PowerCut() (State, error) { return openStoreState(s.home.Crash()) }
 
 // Digest implements State.
 func (s *StoreState) Digest() string {

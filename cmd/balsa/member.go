@@ -95,13 +95,10 @@ func (m *member) openDirectory() (err error) {
 	return nil
 }
 
-func (m *member) openStore() error {
-	engine, err := pebble.Open(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger})
-	if err != nil {
-		return err
-	}
-	m.onClose(engine.Close)
-	if m.store, err = store.Open(engine, store.Options{Group: theGroup}); err != nil {
+func (m *member) openStore() (err error) {
+	home := pebble.NewHome(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger})
+	m.onClose(home.Close)
+	if m.store, err = store.OpenHome(home, store.Options{Group: theGroup}); err != nil {
 		return err
 	}
 	m.collectGarbage()
