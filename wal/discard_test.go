@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"hash/crc32"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -132,6 +133,7 @@ func TestSegmentsGoWhenTheFloorIsProved(t *testing.T) {
 	if _, err := l.Read(1, last, last+1, 100); !errors.Is(err, ErrCompacted) || errors.Is(err, ErrNotInLog) {
 		t.Fatal(err)
 	}
+	mustSync(t, l)
 	mustSync(t, l)
 	stays("not proved")
 	if err := l.Idle(); err != nil {
@@ -497,5 +499,107 @@ func TestFailedRemovalIsTriedAgain(t *testing.T) {
 		}
 		mustClose(t, l)
 		mustClose(t, l)
+	}
+}
+
+// What was interrupted between the proof and the removal, the next start goes on with, without any new write.
+func TestStartGoesOnWithRemoval(t *testing.T) {
+	_, whole := cutLog(t)
+	remove(t, whole, directoryPath(1))
+	remove(t, whole, firstSegment)
+	l, _ := opens(t, whole, "clean end")
+	mustPrepare(t, l)
+	if got := segmentFiles(t, whole); got[0] != 3 {
+		t.Fatalf("segments %v", got)
+	}
+	mustClose(t, l)
+	opens(t, whole, "clean end")
+}
+
+// A restart may go back, where the state machine's entry has another term (E51): what the log had behind it was in segments that are
+// removed then, and is not missed.
+func TestRestartBelowRemovedEntries(t *testing.T) {
+	disk, l, _ := threeSegments(t)
+	mustDiscard(t, l, 2, raft.Position{Index: 2, Term: 4})
+	mustAppend(t, l, GroupWrite{Group: 1, Write: &raft.Write{
+		HardState: raft.HardState{Term: 2}, Restart: raft.Position{Index: 8, Term: 2}, Entries: entries(1, 9, 10, 2)}})
+	prove(t, l)
+	mustPrepare(t, l)
+	if got := segmentFiles(t, disk); got[0] != 3 {
+		t.Fatalf("segments %v", got)
+	}
+	l, r := opens(t, disk.PowerCut(nil), "clean end")
+	if g := r.Groups[0]; g.Before != (raft.Position{Index: 8, Term: 2}) || g.Last != 10 {
+		t.Fatalf("%+v", g)
+	}
+	checkEntries(t, l, 1, entries(1, 9, 10, 2))
+}
+
+// watchedDisk calls a hook in the middle of reads of a file, and knows whether it is closed meanwhile.
+type watchedDisk struct {
+	vfs.FS
+	inRead func()
+	broken atomic.Bool
+}
+
+type watchedFile struct {
+	vfs.File
+	disk    *watchedDisk
+	readers atomic.Int64
+}
+
+func (d *watchedDisk) Create(name string) (vfs.File, error) {
+	file, err := d.FS.Create(name)
+	return &watchedFile{File: file, disk: d}, err
+}
+
+func (f *watchedFile) ReadAt(b []byte, off int64) (int, error) {
+	f.readers.Add(1)
+	defer f.readers.Add(-1)
+	if hook := f.disk.inRead; hook != nil {
+		hook()
+	}
+	return f.File.ReadAt(b, off)
+}
+
+func (f *watchedFile) Close() error {
+	if f.readers.Load() > 0 {
+		f.disk.broken.Store(true)
+	}
+	return f.File.Close()
+}
+
+// A segment that is out of the log is closed when the last reader has left it.
+func TestRemovalWaitsForReaders(t *testing.T) {
+	disk := &watchedDisk{FS: vfs.NewMem()}
+	l, _, err := Open(disk, "wal", powerOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	manySegments(t)(l)
+	floor := l.Horizon(1, 0)
+	removed := make(chan error)
+	disk.inRead = func() {
+		disk.inRead = nil
+		mustDiscard(t, l, 1, floor)
+		mustAppend(t, l)
+		prove(t, l)
+		go func() { removed <- l.Prepare() }()
+		for l.Stats().Segments > 1 {
+			runtime.Gosched()
+		}
+		for range 1000 { // time enough to close it, for who does not wait
+			runtime.Gosched()
+		}
+	}
+	got, err := l.Read(1, 1, 4, 1<<20)
+	if err != nil || len(got) != 3 || disk.broken.Load() {
+		t.Fatalf("%d entries, %v; closed while it was read: %v", len(got), err, disk.broken.Load())
+	}
+	if err := <-removed; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Read(1, 1, 4, 1<<20); !errors.Is(err, ErrCompacted) {
+		t.Fatal(err)
 	}
 }
