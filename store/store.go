@@ -17,8 +17,7 @@ type Options struct {
 }
 
 // Store is the key-value model of one group. It implements balsa.DurableStateMachine and balsa.Snapshotter; reads may run
-// concurrently
-// with it and with each other.
+// concurrently with it and with each other.
 type Store struct {
 	layout
 	home   engine.Home   // nil where the engine is shared
