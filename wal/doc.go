@@ -1,11 +1,11 @@
 // Package wal is the log of a host: it makes the entries, terms and votes of all its groups durable, and finds them again.
 //
-//	log writer (one)                         anybody
-//	   Append → Sync → (Idle → Sync)            Read, Stats         log reader: Prepare
+//	log writer (one)                         anybody             anybody, one at a time
+//	   Discard, Append → Sync → (Idle → Sync)   Read, Horizon       Prepare
 //	      │                                      │                     │
 //	      ▼                                      ▼                     ▼
-//	  0001.wal ──► 0002.wal ──► 0003.wal      index in memory       0004.wal, 0003.dir
-//	  full         full         active        (sparse)              next     directory of a full one
+//	  0007.wal ──► 0008.wal ──► 0009.wal      index in memory       0010.wal, 0008.dir: next, directory of a full one
+//	  full         full         active        (sparse)              0006.wal: removed
 //	        votes-0, votes-1: a second copy of all terms and votes
 //
 // Segments are preallocated files. A segment is a head and then batches: a batch header of this package's, and below it
@@ -21,6 +21,11 @@
 //
 // Marks are in batches, in the heads of segments (for the segment before), and in the copies of the votes. The last batch has
 // none behind it; so an idle log appends one ([Log.Idle]).
+//
+// # What is cut
+//
+// Discard raises a group's floor. Segments without an entry above a floor are removed once it is recorded and a mark proves it; a
+// start checks that what is missing was given up. discard.go tells the steps, docs/decisions/0016-cutting-the-log.md the reasons.
 //
 // # Who may rely on what
 //
