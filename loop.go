@@ -239,7 +239,7 @@ func (h *Host) Received(from raft.MemberID, frame []byte) {
 		switch p := &packets[i]; {
 		case full:
 			h.drop(from, p)
-		case p.Proposals != nil && p.Proposals.From != from, p.Proposals == nil && p.Results == nil && p.Envelope.From != from:
+		case p.Results == nil && p.From() != from:
 			h.malformed(from, errForged)
 		default:
 			bytes := len(frame) / len(packets)

@@ -61,6 +61,12 @@ func decodePacket(k kind, body []byte) (Packet, error) {
 	case kindForwardResults:
 		results, err := decodeResults(body)
 		return Packet{Results: results}, err
+	case kindSnapshotChunk:
+		chunk, err := decodeSnapshotChunk(body)
+		return Packet{Chunk: chunk}, err
+	case kindSnapshotReport:
+		report, err := decodeSnapshotReport(body)
+		return Packet{Report: report}, err
 	}
 	if len(body) < envelopeHeader {
 		return Packet{}, fmt.Errorf("%d bytes, the addresses alone have %d", len(body), envelopeHeader)

@@ -13,6 +13,23 @@ type Packet struct {
 	Envelope  raft.Envelope
 	Proposals *ForwardProposals
 	Results   *ForwardResults
+	Chunk     *SnapshotChunk
+	Report    *SnapshotReport
+}
+
+// From returns the sender that the packet names; 0 where it names none.
+func (p *Packet) From() raft.MemberID {
+	switch {
+	case p.Proposals != nil:
+		return p.Proposals.From
+	case p.Results != nil:
+		return 0
+	case p.Chunk != nil:
+		return p.Chunk.From
+	case p.Report != nil:
+		return p.Report.From
+	}
+	return p.Envelope.From
 }
 
 // ForwardProposals hands proposals to the group's leader. They travel one hop: a receiver that does not lead
@@ -92,6 +109,8 @@ const (
 	kindReadIndexResponse kind = 9
 	kindForwardProposals  kind = 16
 	kindForwardResults    kind = 17
+	kindSnapshotChunk     kind = 24
+	kindSnapshotReport    kind = 25
 )
 
 // Version is the packet format that this build reads and writes.

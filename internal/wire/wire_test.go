@@ -30,16 +30,24 @@ func join(parts [][]byte) []byte { return bytes.Join(parts, nil) }
 // encode writes packets into one frame.
 func encode(e *Encoder, packets ...Packet) [][]byte {
 	for _, p := range packets {
-		switch {
-		case p.Proposals != nil:
-			e.Proposals(*p.Proposals)
-		case p.Results != nil:
-			e.Results(*p.Results)
-		default:
-			e.Message(p.Envelope)
-		}
+		add(e, p)
 	}
 	return e.Frame()
+}
+
+func add(e *Encoder, p Packet) {
+	switch {
+	case p.Proposals != nil:
+		e.Proposals(*p.Proposals)
+	case p.Results != nil:
+		e.Results(*p.Results)
+	case p.Chunk != nil:
+		e.SnapshotChunk(*p.Chunk)
+	case p.Report != nil:
+		e.SnapshotReport(*p.Report)
+	default:
+		e.Message(p.Envelope)
+	}
 }
 
 func message(m raft.Message) Packet {
@@ -71,6 +79,10 @@ func samples() []Packet {
 			{ID: 4, Code: CodeOverloaded, Text: "4 MiB are not committed yet, the limit is 4 MiB"},
 			{ID: 5, Index: 6, Term: 7, Code: CodeApplied, Value: bytes.Repeat([]byte("large"), 1000)},
 		}}},
+		{Chunk: &SnapshotChunk{Group: 7, From: 1, To: 2, Term: 3, Position: raft.Position{Index: 12, Term: 13},
+			Size: 1000, Offset: 14, Data: []byte("a piece")}},
+		{Report: &SnapshotReport{Group: 7, From: 1, To: 2, Term: 3, Position: raft.Position{Index: 12, Term: 13},
+			Outcome: SnapshotInstalled, Received: 14}},
 	}
 }
 
@@ -129,14 +141,7 @@ func TestManyPacketsShareAFrame(t *testing.T) {
 func TestSizeIsTheFramesLength(t *testing.T) {
 	var e Encoder
 	for _, p := range samples() {
-		switch {
-		case p.Proposals != nil:
-			e.Proposals(*p.Proposals)
-		case p.Results != nil:
-			e.Results(*p.Results)
-		default:
-			e.Message(p.Envelope)
-		}
+		add(&e, p)
 	}
 	size := e.Size()
 	if got := len(join(e.Frame())); got != size {
