@@ -118,13 +118,19 @@ func zeroedSectorsAndShorterFiles(t *testing.T, steps []step) {
 // newest segment is as it was, what was acknowledged is there, or the start is refused.
 func FuzzRecover(f *testing.F) {
 	whole, want := provedLog(f, scriptedHistory())
-	names, _ := whole.List("wal")
+	cut, wantCut := provedLog(f, cutHistory())
 	f.Add(uint8(0), uint16(100), []byte{1, 2, 3}, false)
 	f.Add(uint8(2), uint16(72), make([]byte, 600), true)
 	f.Add(uint8(4), uint16(0), []byte("BLWS"), false)
+	f.Add(uint8(129), uint16(500), make([]byte, 300), false)
+	f.Add(uint8(130), uint16(30), []byte{7}, false)
 	f.Fuzz(func(t *testing.T, which uint8, off uint16, bytes []byte, shorter bool) {
-		disk := whole.Clone()
-		name := names[int(which)%len(names)]
+		disk, want := whole.Clone(), want
+		if which >= 128 {
+			disk, want = cut.Clone(), wantCut
+		}
+		names, _ := disk.List("wal")
+		name := names[int(which%128)%len(names)]
 		file, err := disk.Open("wal/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -108,7 +108,8 @@ func (t *groups) checkpoints() []checkpoint {
 	return list
 }
 
-// seed starts a replay with what the head of its first segment says. The entries that it tells of were in segments that are removed.
+// seed starts a replay with what the head of its first segment says. The entries that it tells of were in segments that are
+// removed.
 func (t *groups) seed(list []checkpoint) {
 	for _, c := range list {
 		if c == (checkpoint{group: c.group}) {

@@ -81,8 +81,8 @@ var recoveryTable = []recoveryRow{
 	{"first head lost, proved", placeFirstHead, afterAny, provedMore, copiesAny, refuse,
 		"a later record proves that the head was durable, or the removal of the segments before it does"},
 
-	// Segments that are missing in front of the first one are no situation of their own: its head has all states as they were,
-	// and if the log, read to its end, gives up or replaces every entry that they held, they were removed. Otherwise, placeGap.
+	// Segments that are missing in front of the first one are no situation of their own. Its head has all states as they were;
+	// where the log, read to its end, gave up or replaced every entry that they held, they were removed. Otherwise, placeGap.
 	{"clean end", placeBody | placeHead, afterZeros, unproved, copiesAny, resume,
 		"the end of the log; a segment behind it was prepared, or about to be used, and is removed; a copy of the votes that is damaged is written anew from the log, which is whole"},
 	{"torn tail", placeBody | placeHead, afterBytes, unproved, copiesSound, cut,

@@ -105,7 +105,7 @@ func textVisitor(w io.Writer) wal.Visitor {
 			if e.Refused != "" {
 				return line("end at %s, durable before %s: a start is REFUSED (%s): %s", placeText(e.End), placeText(e.Mark), e.Row, e.Refused)
 			}
-			return line("end at %s, durable before %s: %s (%s)", placeText(e.End), placeText(e.Mark), e.Row, e.Reason)
+			return line("end at %s, durable before %s: %s (%s)%s", placeText(e.End), placeText(e.Mark), e.Row, e.Reason, statesText(e.Groups))
 		},
 	}
 }
@@ -116,7 +116,10 @@ func statesText(states []wal.HardStateInfo) string {
 	var b strings.Builder
 	for _, s := range states {
 		fmt.Fprintf(&b, "; group %d: term %d, vote %x, commit %d", s.Group, s.Term, uint64(s.Vote), s.Commit)
-		if s.Before != (raft.Position{}) {
+		switch {
+		case s.Floor:
+			fmt.Fprintf(&b, ", gives up all to index %d of term %d", s.Before.Index, s.Before.Term)
+		case s.Before != (raft.Position{}):
 			fmt.Fprintf(&b, ", after index %d of term %d", s.Before.Index, s.Before.Term)
 		}
 	}
