@@ -142,7 +142,7 @@ type Write struct {
 	HardState HardState
 	Commit    Index // recorded in passing, never worth a write of its own
 	// Restart is set where the log begins anew after that position: all entries that it held are given up
-	// (the state machine was ahead of the log, E51), and Entries follow Restart.
+	// (the state machine is ahead of the log: E51, or a snapshot was installed), and Entries follow Restart.
 	Restart Position
 	Entries []Entry
 }
@@ -153,6 +153,28 @@ type Fetch struct {
 	For       MemberID // the follower that needs them; the member itself where they are to be applied
 	Low, High Index
 	MaxBytes  int
+}
+
+// SnapshotNeed says that a follower lacks entries that this leader's log does not hold any more. What the caller sends
+// instead is the state machine as it is at some position at or above AtLeast, with a SnapshotOffer made from this.
+//
+// One transfer per follower is enough: a need that comes while one is under way is already being met, if what is
+// being sent is not below AtLeast. A transfer that the follower did not confirm as installed is told to SnapshotFailed,
+// and comes as a new need if the follower is alive. While one is under way the log should not be compacted
+// beyond what is being sent, within reason; else the follower will need another.
+type SnapshotNeed struct {
+	To               MemberID
+	FromLife, ToLife Incarnation
+	Term             Term
+	AtLeast          Index
+}
+
+// SnapshotOffer announces a snapshot to its receiver: what was committed, and applied by the sender, up to At.
+type SnapshotOffer struct {
+	From             MemberID
+	FromLife, ToLife Incarnation
+	Term             Term // the sender's, in which it led when it began to send
+	At               Position
 }
 
 // Proposed says what became of a batch of proposals: the first Accepted of them were appended, from First on, in Term.
@@ -211,6 +233,7 @@ type Output struct {
 	Write      *Write  // nil where nothing has to be written
 	Committed  []Entry // in index order, without gaps from one Output to the next
 	Fetches    []Fetch
+	Snapshots  []SnapshotNeed
 	Reads      []ReadResult
 	Leadership *Leadership // set where it changed
 }

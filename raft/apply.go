@@ -20,6 +20,16 @@ type handout struct {
 
 func (a *applying) start(applied Index) { a.handed, a.applied = applied, applied }
 
+// installed notes that the state machine was given everything up to index at once. What was handed out below
+// that is not waited for.
+func (a *applying) installed(index Index) {
+	if index > a.handed {
+		a.handed = index
+		a.fetching, a.fetched = Fetch{}, nil
+	}
+	a.done(index)
+}
+
 // mayHandOut reports whether committed entries wait and there is room for them (E22).
 func (r *Raft) mayHandOut() bool {
 	a := &r.apply
@@ -85,6 +95,11 @@ func (r *Raft) Applied(now Instant, index Index) {
 	if index > a.handed {
 		assert(false, "index %d is said to be applied, the last one handed out is %d", index, a.handed)
 	}
+	a.done(index)
+}
+
+// done notes that everything up to index is applied.
+func (a *applying) done(index Index) {
 	a.applied = max(a.applied, index)
 	done := 0
 	for done < len(a.queue) && a.queue[done].last <= index {

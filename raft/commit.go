@@ -16,11 +16,16 @@ func (r *Raft) raiseCommit() {
 	if index <= r.commit || index < r.reign.first {
 		return
 	}
-	first := r.commit < r.reign.first
+	r.leadCommit(index)
+}
+
+// leadCommit raises a leader's commit index. Its first own entry lets reads begin.
+func (r *Raft) leadCommit(index Index) {
+	waited := !r.ownTermCommitted()
 	r.reign.uncommitted -= r.log.cache.size(r.commit+1, index+1)
 	r.commit = index
 	r.reign.due = true
-	if first {
+	if waited && r.ownTermCommitted() {
 		r.settleReads()
 	}
 }

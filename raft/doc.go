@@ -9,8 +9,10 @@
 //	other   Receive                   |  Raft  |    .Committed -----> state machine ---> Applied
 //	members ----------------------->  |        |    .Fetches -------> the log's files -> Fetched
 //	                                  |        |    .Reads ---------> whoever called Read
-//	time    Tick (at Deadline)        +--------+    .Leadership ----> whoever wants to know
-//	        PeerConnected, PeerBroken
+//	time    Tick (at Deadline)        |        |    .Leadership ----> whoever wants to know
+//	        PeerConnected, PeerBroken |        |    .Snapshots -----> followers that need one --> SnapshotFailed
+//	state   SnapshotOffered, Install  |        |
+//	        Compact                   +--------+
 //
 // What Output returns may be carried out in any order and in parallel: what depends on a write is held back
 // inside until Persisted, so that a leader's disk and its followers work at the same time and nobody can get an
@@ -21,6 +23,6 @@
 //
 // Where to find what: election.go, hint.go (who leads), replication.go (the leader's half), append.go (the
 // follower's), commit.go, reads.go, transfer.go, durability.go (what waits for the disk), apply.go (what goes to the
-// state machine), log.go with runs.go and cache.go, progress.go, quorum.go, dispatch.go (who handles what), role.go
+// state machine), snapshot.go (logs that begin late), log.go with runs.go and cache.go, progress.go, quorum.go, dispatch.go (who handles what), role.go
 // (the one place where roles change), invariants.go (what must hold).
 package raft

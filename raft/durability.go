@@ -11,6 +11,9 @@ package raft
 //	stable = the last index below all writes that are not done, or not even begun
 //
 // which is exact, since a write replaces *all* from its first entry on, and writes are done in order.
+//
+// A write that makes the log begin anew (Write.Restart) replaces all above its position; what lies at or below that is
+// in the state machine, and durable there. What older writes, still under way, put there is of no matter.
 
 // durability is what is known of the writes that the protocol asked for.
 type durability struct {
@@ -25,9 +28,22 @@ type durability struct {
 	restart Position // to be told with the next write
 }
 
+// restartDue reports whether the log has to be told that it begins anew.
+func (d *durability) restartDue() bool { return d.restart != Position{} }
+
+// beginAnew notes that the log begins anew after at, which is durable in the state machine.
+func (d *durability) beginAnew(at Position) {
+	d.restart = at
+	for i := range d.pending {
+		if w := &d.pending[i]; w.first <= at.Index {
+			w.first = at.Index + 1
+		}
+	}
+}
+
 type pendingWrite struct {
 	seq   WriteSeq
-	first Index // its first entry, noEntries where it has none
+	first Index // the first index that it may change on the disk, noEntries where it has none
 	since Instant
 }
 
@@ -72,7 +88,7 @@ func (r *Raft) takeWrite() *Write {
 	d := &r.durable
 	first := r.log.writeFrom
 	entries := r.log.takeUnwritten()
-	if len(entries) == 0 {
+	if len(entries) == 0 && !d.restartDue() {
 		if !d.hardDirty {
 			return nil
 		}

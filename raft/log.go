@@ -101,6 +101,14 @@ func (l *log) truncate(index Index) {
 	l.writeFrom = min(l.writeFrom, index)
 }
 
+// discard forgets all at or below upTo, which is stable.
+func (l *log) discard(upTo Index) {
+	term, _ := l.term(upTo)
+	l.runs = l.runs.discard(upTo, l.last)
+	l.before = Position{upTo, term}
+	l.cache.evict(upTo, 0)
+}
+
 // setStable raises stable.
 func (l *log) setStable(index Index) {
 	if index > l.stable {

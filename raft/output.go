@@ -5,15 +5,16 @@ type output struct {
 	messages, spareMessages []Envelope
 	fetches, spareFetches   []Fetch
 	reads, spareReads       []ReadResult
+	snapshots, spareNeeds   []SnapshotNeed
 	reported                Leadership // the last one told
 }
 
 // HasOutput reports, cheaply, whether Output may have something to give.
 func (r *Raft) HasOutput() bool {
 	switch {
-	case len(r.out.messages) > 0, len(r.out.fetches) > 0, len(r.out.reads) > 0:
+	case len(r.out.messages) > 0, len(r.out.fetches) > 0, len(r.out.reads) > 0, len(r.out.snapshots) > 0:
 		return true
-	case r.durable.hardDirty, r.log.writeFrom <= r.log.last:
+	case r.durable.hardDirty, r.durable.restartDue(), r.log.writeFrom <= r.log.last:
 		return true
 	case r.role == Leader && r.reign.due, r.role == Follower && r.leader != 0 && r.following.answerDue && r.durable.hardDurable():
 		return true
@@ -33,11 +34,13 @@ func (r *Raft) Output() Output {
 		Write:     r.takeWrite(),
 		Committed: committed,
 		Fetches:   r.out.fetches,
+		Snapshots: r.out.snapshots,
 		Reads:     r.out.reads,
 	}
 	r.out.messages, r.out.spareMessages = reuse(r.out.spareMessages), r.out.messages
 	r.out.fetches, r.out.spareFetches = reuse(r.out.spareFetches), r.out.fetches
 	r.out.reads, r.out.spareReads = reuse(r.out.spareReads), r.out.reads
+	r.out.snapshots, r.out.spareNeeds = reuse(r.out.spareNeeds), r.out.snapshots
 	if now := r.leadership(); now != r.out.reported {
 		r.out.reported = now
 		o.Leadership = &Leadership{Role: now.Role, Term: now.Term, Leader: now.Leader} // &now would cost each call

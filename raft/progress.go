@@ -10,7 +10,8 @@ const (
 	StateProbe ProgressState = iota
 	// StateReplicate sends one append after the other without waiting, within the bounds of Limits.
 	StateReplicate
-	// StateSnapshot has found that the follower needs entries that this log does not hold any more.
+	// StateSnapshot has found that the follower needs entries that this log does not hold any more, and waits for it to
+	// come by a snapshot. Meanwhile it is sent heartbeats, no entries.
 	StateSnapshot
 )
 
@@ -50,6 +51,8 @@ type progress struct {
 	// fetched are entries from next on that were read from the log's files; fetching says that they were asked for.
 	fetched  []Entry
 	fetching bool
+	// wanted is, in StateSnapshot, what the snapshot that was asked for has at least.
+	wanted Index
 	// commitSent is how far the follower knows to be committed, unless a message was lost.
 	commitSent Index
 	beatDue    bool
@@ -93,9 +96,11 @@ func (p *progress) replicate() {
 	}
 }
 
-// needsSnapshot says that the follower's log ends before this log begins: it is sent no entries.
-func (p *progress) needsSnapshot() {
+// needsSnapshot says that the follower's log ends before this log begins, after before: it is sent no entries.
+func (p *progress) needsSnapshot(before Index) {
 	p.state = StateSnapshot
+	p.wanted = before
+	p.next = max(before, p.match) + 1
 	p.drop()
 }
 

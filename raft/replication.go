@@ -41,6 +41,7 @@ func (r *Raft) endReign() {
 		p.drop()
 		p.question = question{}
 	}
+	r.out.snapshots = r.out.snapshots[:0]
 	r.reign = reign{}
 }
 
@@ -101,8 +102,10 @@ func (r *Raft) replicate() {
 			p.beatDue = false
 			continue
 		}
-		if p.next <= r.log.before.Index {
-			p.needsSnapshot()
+		if p.state != StateSnapshot && p.next <= r.log.before.Index {
+			// The log was cut while this follower was behind. Whether it needs a snapshot its answer tells, if
+			// it is alive.
+			p.probe(r.log.before.Index+1, true)
 		}
 		sent := false
 		switch p.state {
@@ -128,17 +131,17 @@ func (r *Raft) bareDue(p *progress) bool {
 }
 
 // sendBare sends an append without entries. It obeys the same consistency check as all appends, at next-1, so
-// that it also finds out that earlier entries were lost on the way (E15). A follower that needs a snapshot has no
-// common point that this log knows, except the beginning of all logs.
+// that it also finds out that earlier entries were lost on the way (E15). A follower that needs a snapshot is asked
+// for the place where this log begins: once it agrees there, it needs none any more.
 func (r *Raft) sendBare(p *progress) {
 	prev := p.next - 1
 	if p.state == StateSnapshot {
-		prev = 0
+		prev = r.log.before.Index
 	}
 	r.sendAppend(p, prev, nil)
 }
 
-// sendAppend sends the entries after prev, which is 0 or an index whose term the log knows.
+// sendAppend sends the entries after prev, an index whose term the log knows.
 func (r *Raft) sendAppend(p *progress, prev Index, entries []Entry) {
 	term, _ := r.log.term(prev)
 	p.roundSent = r.reign.round
@@ -221,9 +224,12 @@ func (r *Raft) onAppendResponse(from *progress, m Message) {
 		r.confirmReads()
 	}
 	news := from.raiseMatch(response.Match)
-	if response.Rejected {
+	switch {
+	case from.state == StateSnapshot:
+		r.continueSnapshot(from, response.Match)
+	case response.Rejected:
 		r.onRejection(from, response)
-	} else if from.state != StateReplicate && response.Match+1 >= from.next {
+	case from.state != StateReplicate && response.Match+1 >= from.next:
 		from.replicate()
 		r.reign.due = true
 	}
@@ -242,7 +248,7 @@ func (r *Raft) restartSearch(p *progress) {
 	case StateReplicate:
 		p.probe(p.match+1, false)
 	case StateSnapshot:
-		p.probe(r.log.before.Index+1, true)
+		r.endSnapshot(p)
 	}
 }
 
@@ -253,14 +259,14 @@ func (r *Raft) onRejection(from *progress, response *AppendResponse) {
 	switch {
 	case prev <= from.match, prev >= from.next: // late: that place has been found to agree, or was never asked about
 		return
-	case from.state == StateSnapshot, from.state == StateProbe && prev != from.next-1: // late: the search has moved on
+	case from.state == StateProbe && prev != from.next-1: // late: the search has moved on
 		return
 	}
 	r.counts.Rejections++
 	r.reign.due = true
 	upTo := min(response.Conflict.Index, prev-1)
 	if upTo < r.log.before.Index {
-		from.needsSnapshot()
+		r.needSnapshot(from)
 		return
 	}
 	guess := r.log.lastNotAbove(upTo, response.Conflict.Term)

@@ -46,3 +46,13 @@ func (runs termRuns) lastNotAbove(upTo Index, term Term) (Position, bool) {
 	}
 	return Position{}, false
 }
+
+// discard forgets all at or below upTo, in a list of terms that ends at last.
+func (runs termRuns) discard(upTo, last Index) termRuns {
+	if upTo >= last {
+		return runs[:0]
+	}
+	runs = runs[:copy(runs, runs[max(runs.find(upTo+1), 0):])]
+	runs[0].First = max(runs[0].First, upTo+1)
+	return runs
+}

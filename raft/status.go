@@ -7,6 +7,8 @@ type Counts struct {
 	Reigns       uint64 // elections won
 	StepDowns    uint64 // offices given up for want of a majority or of a disk
 	Rejections   uint64 // failed consistency checks, given and received
+	Snapshots    uint64 // that followers needed
+	Installed    uint64 // that took the place of entries here
 	Dropped      uint64 // messages that were malformed, or not for this member in this life
 }
 
