@@ -25,7 +25,7 @@ func (p *Packet) From() raft.MemberID {
 	case p.Results != nil:
 		return 0
 	case p.Chunk != nil:
-		return p.Chunk.From
+		return p.Chunk.Offer.From
 	case p.Report != nil:
 		return p.Report.From
 	}

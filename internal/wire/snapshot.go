@@ -8,12 +8,11 @@ import (
 
 // SnapshotChunk is a piece of a snapshot's file, sent on the bulk lane (paper figure 13, whose chunks these are).
 type SnapshotChunk struct {
-	Group    raft.GroupID
-	From, To raft.MemberID
-	Term     raft.Term     // the sender's, who leads in it
-	Position raft.Position // of the snapshot
-	Size     uint64        // of the whole file, in bytes
-	Offset   uint64        // of Data in it
+	Group  raft.GroupID
+	To     raft.MemberID
+	Offer  raft.SnapshotOffer // what is sent, and by whom; the same in all chunks
+	Size   uint64             // of the whole file, in bytes
+	Offset uint64             // of Data in it
 	// Data may become part of a frame, so nobody may write to it any more; a received one aliases its frame. The file has
 	// checksums of its own.
 	Data []byte
@@ -22,9 +21,8 @@ type SnapshotChunk struct {
 // SnapshotReport answers chunks, on the ordinary lane.
 type SnapshotReport struct {
 	Group    raft.GroupID
-	From, To raft.MemberID
-	Term     raft.Term // as in the chunk
-	Position raft.Position
+	From     raft.MemberID      // the receiver
+	Offer    raft.SnapshotOffer // as in the chunks
 	Outcome  SnapshotOutcome
 	Received uint64 // bytes from the start of the file that the receiver has
 }
@@ -46,7 +44,7 @@ const (
 )
 
 const (
-	snapshotAddress     = 48
+	snapshotAddress     = 64
 	snapshotChunkHeader = snapshotAddress + 16 // in front of the data
 	snapshotReportSize  = snapshotAddress + 9
 )
@@ -54,7 +52,7 @@ const (
 // SnapshotChunk adds a piece of a snapshot. Its data becomes a part of the frame.
 func (e *Encoder) SnapshotChunk(c SnapshotChunk) {
 	w := e.packet(kindSnapshotChunk, snapshotChunkHeader, snapshotChunkHeader+len(c.Data))
-	w.snapshot(c.Group, c.From, c.To, c.Term, c.Position)
+	w.snapshot(c.Group, c.To, c.Offer)
 	w.u64(c.Size)
 	w.u64(c.Offset)
 	e.part(c.Data)
@@ -63,17 +61,27 @@ func (e *Encoder) SnapshotChunk(c SnapshotChunk) {
 // SnapshotReport adds an answer to pieces of a snapshot.
 func (e *Encoder) SnapshotReport(r SnapshotReport) {
 	w := e.packet(kindSnapshotReport, snapshotReportSize, snapshotReportSize)
-	w.snapshot(r.Group, r.From, r.To, r.Term, r.Position)
+	w.snapshot(r.Group, r.From, r.Offer)
 	w.u8(uint8(r.Outcome))
 	w.u64(r.Received)
 }
 
-func (w *writer) snapshot(group raft.GroupID, from, to raft.MemberID, term raft.Term, at raft.Position) {
+// snapshot writes which snapshot it is, and who receives it.
+func (w *writer) snapshot(group raft.GroupID, receiver raft.MemberID, offer raft.SnapshotOffer) {
 	w.u64(uint64(group))
-	w.u64(uint64(from))
-	w.u64(uint64(to))
-	w.u64(uint64(term))
-	w.position(at)
+	w.u64(uint64(receiver))
+	w.u64(uint64(offer.From))
+	w.u64(uint64(offer.FromLife))
+	w.u64(uint64(offer.ToLife))
+	w.u64(uint64(offer.Term))
+	w.position(offer.At)
+}
+
+func (r *reader) offer() raft.SnapshotOffer {
+	return raft.SnapshotOffer{
+		From: raft.MemberID(r.u64()), FromLife: raft.Incarnation(r.u64()), ToLife: raft.Incarnation(r.u64()),
+		Term: r.term(), At: r.position(),
+	}
 }
 
 func decodeSnapshotChunk(body []byte) (*SnapshotChunk, error) {
@@ -82,12 +90,11 @@ func decodeSnapshotChunk(body []byte) (*SnapshotChunk, error) {
 	}
 	r := &reader{b: body}
 	c := &SnapshotChunk{
-		Group: raft.GroupID(r.u64()), From: raft.MemberID(r.u64()), To: raft.MemberID(r.u64()),
-		Term: r.term(), Position: r.position(), Size: r.u64(), Offset: r.u64(),
+		Group: raft.GroupID(r.u64()), To: raft.MemberID(r.u64()), Offer: r.offer(), Size: r.u64(), Offset: r.u64(),
 	}
 	c.Data = r.b
 	if c.Offset > c.Size || uint64(len(c.Data)) > c.Size-c.Offset {
-		return nil, fmt.Errorf("bytes %d to %d of a snapshot of %d bytes", c.Offset, c.Offset+uint64(len(c.Data)), c.Size)
+		return nil, fmt.Errorf("%d bytes at %d of a snapshot of %d bytes", len(c.Data), c.Offset, c.Size)
 	}
 	return c, nil
 }
@@ -98,8 +105,8 @@ func decodeSnapshotReport(body []byte) (*SnapshotReport, error) {
 	}
 	r := &reader{b: body}
 	report := &SnapshotReport{
-		Group: raft.GroupID(r.u64()), From: raft.MemberID(r.u64()), To: raft.MemberID(r.u64()),
-		Term: r.term(), Position: r.position(), Outcome: SnapshotOutcome(r.u8()), Received: r.u64(),
+		Group: raft.GroupID(r.u64()), From: raft.MemberID(r.u64()), Offer: r.offer(),
+		Outcome: SnapshotOutcome(r.u8()), Received: r.u64(),
 	}
 	if report.Outcome == 0 || report.Outcome > lastSnapshotOutcome {
 		return nil, fmt.Errorf("outcome %d is not known to this build", report.Outcome)

@@ -56,6 +56,7 @@ func message(m raft.Message) Packet {
 
 // samples has one packet of every kind, no two fields of which are equal.
 func samples() []Packet {
+	offer := raft.SnapshotOffer{From: 1, FromLife: 3, ToLife: 4, Term: 21, At: raft.Position{Index: 12, Term: 13}}
 	return []Packet{
 		message(&raft.PreVoteRequest{Term: 11, NextTerm: 12, Last: raft.Position{Index: 13, Term: 14}}),
 		message(&raft.PreVoteResponse{Term: 11, NextTerm: 12, Granted: true}),
@@ -79,10 +80,8 @@ func samples() []Packet {
 			{ID: 4, Code: CodeOverloaded, Text: "4 MiB are not committed yet, the limit is 4 MiB"},
 			{ID: 5, Index: 6, Term: 7, Code: CodeApplied, Value: bytes.Repeat([]byte("large"), 1000)},
 		}}},
-		{Chunk: &SnapshotChunk{Group: 7, From: 1, To: 2, Term: 3, Position: raft.Position{Index: 12, Term: 13},
-			Size: 1000, Offset: 14, Data: []byte("a piece")}},
-		{Report: &SnapshotReport{Group: 7, From: 1, To: 2, Term: 3, Position: raft.Position{Index: 12, Term: 13},
-			Outcome: SnapshotInstalled, Received: 14}},
+		{Chunk: &SnapshotChunk{Group: 7, To: 2, Offer: offer, Size: 1000, Offset: 14, Data: []byte("a piece")}},
+		{Report: &SnapshotReport{Group: 7, From: 2, Offer: offer, Outcome: SnapshotInstalled, Received: 14}},
 	}
 }
 
