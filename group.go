@@ -55,6 +55,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.watched(config.ID, protocol)
 	g := &Group{id: config.ID, host: h, limits: config.Limits, onLeadership: config.OnLeadership, ready: make(chan struct{})}
 	g.leadership.Store(&Leadership{Term: restored.HardState.Term})
 	g.applied.Store(uint64(restored.Applied.Index))

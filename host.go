@@ -25,6 +25,7 @@ type Host struct {
 	writer    *logWriter
 	reader    *logReader
 	preparer  *logPreparer
+	recovery  wal.Report
 	members   []raft.Member  // that Open knows of
 	onClose   []func() error // what Open opened
 
@@ -64,7 +65,7 @@ func OpenHost(config HostConfig) (*Host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the log in %s: %w", config.Dir, err), config.Transport.Close())
 	}
-	h := &Host{config: config, scheduler: config.Scheduler, log: log, recovered: map[GroupID]wal.GroupState{}}
+	h := &Host{config: config, scheduler: config.Scheduler, log: log, recovery: recovered.Report, recovered: map[GroupID]wal.GroupState{}}
 	for _, g := range recovered.Groups {
 		h.recovered[g.Group] = g
 	}

@@ -47,6 +47,12 @@ type Delayer interface {
 	Delay(put func()) bool
 }
 
+// Warden is what a Task has besides where it watches that its actor's mailboxes stay short, as the simulator's does.
+type Warden interface {
+	// Bound is told of each mailbox that is bound to the task.
+	Bound(mailbox interface{ Len() int })
+}
+
 // Mailbox is an actor's queue of messages. Post may be called from anywhere; Take by its actor only.
 type Mailbox[M any] struct {
 	mu     sync.Mutex
@@ -64,6 +70,9 @@ func (m *Mailbox[M]) Bind(task Task) {
 	m.delay, _ = task.(Delayer)
 	waiting := len(m.queue) > 0
 	m.mu.Unlock()
+	if w, ok := task.(Warden); ok {
+		w.Bound(m)
+	}
 	if waiting {
 		task.Wake()
 	}
