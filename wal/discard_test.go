@@ -603,3 +603,62 @@ func TestRemovalWaitsForReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The power goes at each step on a full disk, too: while a refused append records floors, and while the next one removes segments.
+func TestPowerCutOnAFullDisk(t *testing.T) {
+	refusals := 0
+	for n := uint64(0); ; n++ {
+		h, refused, reached := runOnFullDisk(t, n)
+		refusals = max(refusals, refused)
+		for seed := range uint64(3) {
+			if err := h.survives(cutWith(h.disk.Clone(), seed), seed); err != nil {
+				t.Fatalf("cut after operation %d, seed %d: %v", n, seed, err)
+			}
+		}
+		if !reached {
+			break
+		}
+	}
+	if refusals < 3 {
+		t.Fatalf("an append was refused %d times: that shows too little", refusals)
+	}
+}
+
+// runOnFullDisk writes to a disk that holds three segments, and discards what it can whenever it is full, until the power goes after n operations.
+func runOnFullDisk(t *testing.T, n uint64) (h *history, refused int, reached bool) {
+	disk, count := vfs.NewMem(), uint64(0)
+	disk.OnOp(func(op vfs.Op) error {
+		if count++; count > n {
+			reached = true
+			return errCut
+		}
+		if op.Kind == vfs.OpPreallocate && len(segmentFiles(t, disk)) > 3 {
+			return vfs.ErrNoSpace
+		}
+		return nil
+	})
+	h, err := openHistory(disk)
+	for i := raft.Index(1); err == nil && i < 200; i += 5 {
+		w := write(1, 1, 7, i-1, entries(1, i, i+4, 1)...)
+		err = h.step(step{append: []GroupWrite{w}})
+		for ; !reached && errors.Is(err, vfs.ErrNoSpace) && !errors.Is(err, ErrFailed); err = h.log.Append([]GroupWrite{w}) {
+			if refused++; refused%2 == 0 {
+				continue // it has room now
+			}
+			next := h.states[len(h.states)-2].clone() // in front of what was refused
+			if err := h.log.Discard(1, next.discard(1, i-1-10)); err != nil {
+				t.Fatal(err)
+			}
+			last := next.clone()
+			last.apply(w)
+			h.states = append(h.states[:len(h.states)-1], next, last)
+		}
+		if err == nil {
+			err = h.step(step{sync: true})
+		}
+	}
+	if err != nil && !reached {
+		t.Fatal(err)
+	}
+	return h, refused, reached
+}

@@ -102,7 +102,8 @@ func (l *Log) take(room int64) (*segment, error) {
 	defer p.mu.Unlock()
 	err := l.reserve(room)
 	if errors.Is(err, vfs.ErrNoSpace) {
-		if removed, _ := l.removeFree(); removed > 0 { // what fails is Prepare's to tell
+		removed, failed := l.removeFree()
+		if err = errors.Join(err, failed); removed > 0 {
 			err = l.reserve(room)
 		}
 	}
