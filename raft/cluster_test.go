@@ -19,6 +19,7 @@ import (
 //	leader completeness     the leader of the highest term has all that was ever committed
 //	state machine safety    the same entry at the same index, at all members, in all lives
 //	durability              what is committed is on a majority of the disks (the paper's promise, E13, E19)
+//	cut logs                none of it changes when logs are cut, and snapshots come early, late, twice or by halves (E25-E28, E51)
 //	held back               nothing is sent that follows from a term or vote that a crash would forget (E01)
 //	reads                   an answer is at least all that was committed when the read was registered (E39)
 //
@@ -30,7 +31,8 @@ func TestRandomCluster(t *testing.T) {
 	}
 	t.Logf("%+v", sum)
 	// Steps in which nothing happens prove nothing.
-	if n := *seeds; sum.committed < 10*n || sum.leaders < n || sum.reads < 5*n || sum.rejections < n || sum.crashes < n {
+	if n := *seeds; sum.committed < 10*n || sum.leaders < n || sum.reads < 5*n || sum.rejections < n || sum.crashes < n ||
+		sum.compactions < n || sum.needs < n/3 || sum.restarts < n/4 || sum.kept < n/20 || sum.overtaken < n/3 {
 		t.Errorf("too little happened in %d runs: %+v", n, sum)
 	}
 }
@@ -38,11 +40,17 @@ func TestRandomCluster(t *testing.T) {
 var (
 	seeds        = flag.Int("seeds", 200, "how many random clusters to run")
 	firstSeed    = flag.Uint64("first-seed", 0, "the first one's seed")
-	stepsPerSeed = flag.Int("steps", 1200, "how many steps each of them takes")
+	stepsPerSeed = flag.Int("steps", 3000, "how many steps each of them takes")
 )
 
 // tally is what happened in all runs.
-type tally struct{ committed, leaders, reads, rejections, crashes, stepDowns int }
+type tally struct {
+	committed, leaders, reads, rejections, crashes, stepDowns int
+
+	compactions, needs int
+	// What became of snapshots: the log began anew, it held the position, it had committed more.
+	restarts, kept, overtaken int
+}
 
 // FuzzCluster looks for seeds that fail: go test ./raft -run xxx -fuzz FuzzCluster
 func FuzzCluster(f *testing.F) {
@@ -60,7 +68,7 @@ func runChaos(t *testing.T, seed uint64, steps int, sum *tally) {
 	c := &chaos{
 		world: newWorld(t, []int{1, 2, 3, 3, 3, 5, 5}[rng.IntN(7)], limits), rng: rng, seed: seed,
 		leaders: map[Term]MemberID{}, lastOf: map[*Raft]Index{},
-		voted: make([]HardState, 5), registered: map[ReadID]Index{},
+		voted: make([]HardState, 5), registered: map[ReadID]Index{}, handed: map[*Raft]Index{},
 	}
 	// Swarm: each run has its own mix of what goes wrong.
 	for i := range c.weights {
@@ -79,6 +87,11 @@ func (s *tally) add(c *chaos) {
 	s.leaders += len(c.leaders)
 	s.reads += int(c.lastRead) - len(c.registered)
 	s.crashes += c.crashes
+	s.compactions += c.compactions
+	s.needs += c.needs
+	s.restarts += c.restarts
+	s.kept += c.kept
+	s.overtaken += c.overtaken
 	for _, m := range c.members {
 		s.rejections += int(m.raft.counts.Rejections)
 		s.stepDowns += int(m.raft.counts.StepDowns)
@@ -103,6 +116,12 @@ const (
 	actTransfer
 	actBroken
 	actConnected
+	actFlush
+	actCompact
+	actSnapshot
+	actTransferSnapshot
+	actRestore
+	actInstall
 	actCount
 )
 
@@ -110,10 +129,12 @@ const (
 var (
 	usual = [actCount]int{
 		actPass: 60, actDeliver: 400, actPersist: 150, actPropose: 50, actServe: 60, actApply: 60, actRestart: 10, actHeal: 4,
+		actTransferSnapshot: 15, actRestore: 15, actInstall: 15,
 	}
 	trouble = [actCount]int{
 		actPass: 60, actReorder: 60, actLose: 30, actRepeat: 40, actPropose: 100, actRead: 40, actCrash: 5, actCut: 8, actHeal: 4,
 		actTransfer: 4, actBroken: 8, actConnected: 8,
+		actFlush: 80, actCompact: 60, actSnapshot: 60, actTransferSnapshot: 60, actRestore: 60, actInstall: 60,
 	}
 )
 
@@ -132,7 +153,9 @@ type chaos struct {
 	registered map[ReadID]Index
 	lastRead   ReadID
 	commands   int
-	crashes    int
+	handed     map[*Raft]Index // the last entry that was handed out, or that a snapshot had
+
+	crashes, compactions, needs, restarts, kept, overtaken int
 }
 
 func (c *chaos) fail(format string, args ...any) {
@@ -176,7 +199,9 @@ func (c *chaos) act(action int, m *member) {
 			}
 		}
 	case action == actRestart && !up:
-		c.start(m)
+		c.restart(m)
+	case action == actTransferSnapshot && len(c.bulk) > 0:
+		c.moveSnapshot(c.bulk[c.rng.IntN(len(c.bulk))])
 	case action == actHeal:
 		c.heal()
 	case action == actCut:
@@ -231,9 +256,11 @@ func (c *chaos) actMember(action int, m *member) {
 	case actServe:
 		c.serve(m)
 	case actApply:
-		if n := len(m.applied); n > 0 {
+		if n := int(min(c.handed[m.raft], Index(len(m.applied)))); n > 0 {
 			m.raft.Applied(c.now, m.applied[n-1-c.rng.IntN(min(n, 3))].Index())
 		}
+	case actFlush, actCompact, actSnapshot, actRestore, actInstall:
+		c.actState(action, m)
 	case actCrash:
 		c.crashes++
 		c.crash(m, c.rng.IntN(len(m.pending)+1))
@@ -261,18 +288,23 @@ func (c *chaos) output(m *member) {
 		m.pending = append(m.pending, o.Write)
 	}
 	for _, e := range o.Committed {
-		if int(e.Index()) != len(m.applied)+1 {
-			c.fail("member %d is handed index %d after %d", m.id, e.Index(), len(m.applied))
+		if e.Index() != c.handed[m.raft]+1 {
+			c.fail("member %d is handed index %d after %d", m.id, e.Index(), c.handed[m.raft])
 		}
+		c.handed[m.raft] = e.Index()
 		if int(e.Index()) > len(c.committed) {
 			c.fail("member %d is handed index %d, the last one that anybody has committed is %d", m.id, e.Index(), len(c.committed))
 		}
 		if !bytes.Equal(e, c.committed[e.Index()-1]) {
 			c.fail("state machine safety: member %d is handed %v at index %d, which was %v", m.id, e.Position(), e.Index(), c.committed[e.Index()-1].Position())
 		}
-		m.applied = append(m.applied, e)
+		if int(e.Index()) > len(m.applied) { // else a snapshot that is about to be installed had it
+			m.applied = append(m.applied, e)
+		}
 	}
 	m.fetches = append(m.fetches, o.Fetches...)
+	c.needs += len(o.Snapshots)
+	m.needs = append(m.needs, o.Snapshots...)
 	for _, read := range o.Reads {
 		c.checkRead(m, read)
 	}
@@ -286,8 +318,8 @@ func (c *chaos) checkHeldBack(m *member, message Message) {
 	if v, ok := message.(*VoteResponse); ok && v.Granted && v.Term == hard.Term && hard.Vote == 0 {
 		c.fail("held back: member %d grants its vote in term %d, its disk has none", m.id, v.Term)
 	}
-	if a, ok := message.(*AppendResponse); ok && int(a.Match) > len(m.disk.entries) {
-		c.fail("held back: member %d acknowledges %d, its disk has %d entries", m.id, a.Match, len(m.disk.entries))
+	if a, ok := message.(*AppendResponse); ok && a.Match > max(m.disk.last(), Index(len(m.disk.state))) {
+		c.fail("held back: member %d acknowledges %d, its disk's log ends at %d, its state at %d", m.id, a.Match, m.disk.last(), len(m.disk.state))
 	}
 }
 
@@ -312,8 +344,8 @@ func (c *chaos) noteCommit(m *member) {
 		term, _ := m.raft.log.term(index)
 		var entry Entry
 		for _, other := range c.members {
-			if int(index) <= len(other.disk.entries) && other.disk.entries[index-1].Term() == term {
-				entry = other.disk.entries[index-1]
+			if e := other.disk.entry(index); e != nil && e.Term() == term {
+				entry = e
 				copies++
 			}
 		}
@@ -377,7 +409,7 @@ func (c *chaos) checkLeader(r *Raft, highest Term) {
 		return
 	}
 	for _, e := range c.committed {
-		if !r.log.holds(e.Position()) {
+		if e.Index() >= r.log.before.Index && !r.log.holds(e.Position()) {
 			c.fail("leader completeness: %d leads in term %d without %v", id, r.hard.Term, e.Position())
 		}
 	}
@@ -388,7 +420,7 @@ func (c *chaos) converge() {
 	c.heal()
 	for _, m := range c.members {
 		if m.raft == nil {
-			c.start(m)
+			c.restart(m)
 		}
 		for _, other := range c.members {
 			m.raft.PeerConnected(c.now, other.id)
@@ -468,9 +500,129 @@ func (c *chaos) quiet() bool {
 		c.output(m)
 		c.persist(m, len(m.pending))
 		c.serve(m)
-		if n := len(m.applied); n > 0 {
-			m.raft.Applied(c.now, Index(n))
+		for len(m.needs) > 0 {
+			c.meetNeed(m)
+		}
+		for len(m.spooled) > 0 {
+			c.actState(actRestore, m)
+		}
+		for len(m.arrived) > 0 {
+			c.actState(actInstall, m)
+		}
+		if n := min(c.handed[m.raft], Index(len(m.applied))); n > 0 {
+			m.raft.Applied(c.now, n)
 		}
 	}
+	for _, s := range append([]*snapshot(nil), c.bulk...) {
+		c.moveSnapshot(s)
+	}
 	return busy
+}
+
+// restart gives a member a new life from what its disk holds.
+func (c *chaos) restart(m *member) {
+	c.start(m)
+	c.handed[m.raft] = Index(len(m.applied))
+}
+
+// actState is what happens around the state machine and its snapshots.
+func (c *chaos) actState(action int, m *member) {
+	switch durable := len(m.disk.state); {
+	case action == actFlush && len(m.applied) > durable:
+		durable += c.mostly(len(m.applied) - durable)
+		m.disk.state = append([]Entry(nil), m.applied[:durable]...)
+	case action == actCompact && durable > 0:
+		before := m.raft.log.before
+		at := m.raft.Compact(Index(c.mostly(durable)))
+		if at != before {
+			c.compactions++
+		}
+		if c.rng.IntN(2) == 0 { // else a crash brings the entries back
+			m.disk.discard(at)
+		}
+	case action == actSnapshot && len(m.needs) > 0:
+		c.meetNeed(m)
+	case action == actSnapshot && m.raft.role == Leader && len(m.applied) > 0: // nobody asked for it
+		if to := c.any(); to != m {
+			s := c.sendSnapshot(m, SnapshotNeed{To: to.id, FromLife: 1, ToLife: 1, Term: m.raft.hard.Term})
+			if c.rng.IntN(2) == 0 { // it is faster than the messages
+				c.moveSnapshot(s)
+				c.actState(actRestore, to)
+				c.actState(actInstall, to)
+			}
+		}
+	case action == actRestore && len(m.spooled) > 0:
+		s := m.spooled[0]
+		m.spooled = m.spooled[1:]
+		c.world.restore(m, s)
+	case action == actInstall && len(m.arrived) > 0:
+		i := c.rng.IntN(len(m.arrived))
+		s := m.arrived[i]
+		m.arrived = append(m.arrived[:i:i], m.arrived[i+1:]...)
+		c.installSnapshot(m, s)
+	}
+}
+
+// meetNeed sends the snapshot that was asked for first; mostly not where one that will do is on its way.
+func (c *chaos) meetNeed(m *member) {
+	need := m.needs[0]
+	m.needs = m.needs[1:]
+	for _, s := range c.bulk {
+		if s.sender == m.raft && s.to == need.To && s.At.Index >= need.AtLeast && c.rng.IntN(4) > 0 {
+			return
+		}
+	}
+	c.sendSnapshot(m, need)
+}
+
+// moveSnapshot lets a snapshot arrive, or get lost with one of its ends or for no reason.
+func (c *chaos) moveSnapshot(s *snapshot) {
+	to := c.member(s.to)
+	for _, held := range append(append([]*snapshot(nil), to.spooled...), to.arrived...) {
+		if held == s {
+			return // it has arrived
+		}
+	}
+	lost := c.cut[[2]MemberID{s.From, s.to}] || c.weights[actLose] > 0 && c.rng.IntN(8) == 0
+	if lost || !c.spool(s) && !c.spoolUnwanted(s) {
+		c.endTransfer(s, true)
+	}
+}
+
+// spoolUnwanted lets a snapshot arrive at a member that has committed all of it, as if that had happened since.
+func (c *chaos) spoolUnwanted(s *snapshot) bool {
+	to := c.member(s.to)
+	if to.raft == nil || to.raft != s.receiver || to.raft.commit < s.At.Index || c.rng.IntN(3) > 0 {
+		return false
+	}
+	to.spooled = append(to.spooled, s)
+	return true
+}
+
+// mostly returns n, or any number from 1 on to n.
+func (c *chaos) mostly(n int) int {
+	if c.rng.IntN(2) == 0 {
+		return n
+	}
+	return 1 + c.rng.IntN(n)
+}
+
+func (c *chaos) installSnapshot(m *member, s *snapshot) {
+	commit, last := m.raft.commit, m.raft.log.end()
+	c.install(m, s)
+	c.handed[m.raft] = max(c.handed[m.raft], s.At.Index)
+	switch {
+	case commit >= s.At.Index:
+		c.overtaken++
+		if m.raft.log.end() != last || m.raft.commit != commit {
+			c.fail("member %d, with %d committed, takes a snapshot at %d: its log ends at %v, then at %v", m.id, commit, s.At.Index, last, m.raft.log.end())
+		}
+	case m.raft.log.before == s.At:
+		c.restarts++
+	default:
+		c.kept++
+	}
+	if m.raft.commit < s.At.Index || m.raft.apply.applied < s.At.Index || !m.raft.log.holds(s.At) && m.raft.log.before.Index <= s.At.Index {
+		c.fail("member %d, with a snapshot at %v, has commit %d, applied %d", m.id, s.At, m.raft.commit, m.raft.apply.applied)
+	}
 }

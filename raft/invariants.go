@@ -145,6 +145,8 @@ func (r *Raft) checkProgress() error {
 			return fmt.Errorf("of %x: match %d, next %d, the log ends at %d", p.ID, p.match, p.next, r.log.last)
 		case bytes != f.bytes, p.state != StateReplicate && f.count > 0:
 			return fmt.Errorf("of %x: %d messages under way with %d bytes, counted as %d, in state %v", p.ID, f.count, bytes, f.bytes, p.state)
+		case p.state == StateSnapshot && p.wanted > r.log.before.Index:
+			return fmt.Errorf("of %x: a snapshot at %d or above was asked for, the log begins after %d", p.ID, p.wanted, r.log.before.Index)
 		case p.round > r.reign.round, r.reign.confirmed > r.reign.round:
 			return fmt.Errorf("of %x: round %d, confirmed %d, the last one is %d", p.ID, p.round, r.reign.confirmed, r.reign.round)
 		}
@@ -202,6 +204,13 @@ func CheckLogMatching(a, b *Raft) error {
 		}
 		agree = agree || ours.Term == theirs.Term
 		index = max(ours.First, theirs.First) - 1
+	}
+	// What lies just before a log's first entry is known too, and is committed.
+	ours, oursKnown := a.log.term(low)
+	theirs, theirsKnown := b.log.term(low)
+	if agree && oursKnown && theirsKnown && ours != theirs {
+		return fmt.Errorf("log matching: before its first entry, at index %d, member %x has term %d and member %x term %d, and above it they agree",
+			low, uint64(a.config.Self), ours, uint64(b.config.Self), theirs)
 	}
 	return nil
 }

@@ -27,6 +27,12 @@ func (l *twinLog) term(index Index) (Term, bool) {
 	return l.terms[index-l.before.Index-1], true
 }
 
+func (l *twinLog) discard(upTo Index) {
+	term, _ := l.term(upTo)
+	l.terms = l.terms[upTo-l.before.Index:]
+	l.before = Position{upTo, term}
+}
+
 func (l *twinLog) lastNotAbove(upTo Index, term Term) Position {
 	for i := min(upTo, l.last()); i > l.before.Index; i-- {
 		if at, _ := l.term(i); at <= term {
@@ -73,11 +79,11 @@ func TestLogAgainstTwin(t *testing.T) {
 				}
 			},
 			"truncate": func(t *rapid.T) {
-				if twin.last() == before.Index {
+				if twin.last() == twin.before.Index {
 					return
 				}
-				at := Index(rapid.Uint64Range(uint64(before.Index+1), uint64(twin.last())).Draw(t, "at"))
-				twin.terms = twin.terms[:at-before.Index-1]
+				at := Index(rapid.Uint64Range(uint64(twin.before.Index+1), uint64(twin.last())).Draw(t, "at"))
+				twin.terms = twin.terms[:at-twin.before.Index-1]
 				unwritten, stable = min(unwritten, at), min(stable, at-1)
 				l.truncate(at)
 				term++
@@ -94,6 +100,14 @@ func TestLogAgainstTwin(t *testing.T) {
 				if unwritten-1 > stable {
 					stable = Index(rapid.Uint64Range(uint64(stable), uint64(unwritten-1)).Draw(t, "stable"))
 					l.setStable(stable)
+				}
+			},
+			"discard": func(t *rapid.T) {
+				if stable > twin.before.Index {
+					upTo := Index(rapid.Uint64Range(uint64(twin.before.Index+1), uint64(stable)).Draw(t, "upTo"))
+					twin.discard(upTo)
+					l.discard(upTo)
+					cached = max(cached, upTo)
 				}
 			},
 			"evict": func(t *rapid.T) {
@@ -132,7 +146,10 @@ func TestLogAgainstTwin(t *testing.T) {
 					}
 				}
 				upTo, above := Index(rapid.IntRange(0, 60).Draw(t, "upTo")), Term(rapid.IntRange(0, 12).Draw(t, "term"))
-				if upTo >= before.Index {
+				if l.before != twin.before || len(l.runs) > 0 != (l.last > l.before.Index) {
+					t.Fatalf("it begins after %v with terms %v, want %v", l.before, l.runs, twin.before)
+				}
+				if upTo >= twin.before.Index {
 					if got, want := l.lastNotAbove(upTo, above), twin.lastNotAbove(upTo, above); got != want {
 						t.Fatalf("lastNotAbove(%d, %d) = %v, want %v", upTo, above, got, want)
 					}

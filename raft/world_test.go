@@ -20,6 +20,7 @@ type world struct {
 	now     Instant
 	members []*member
 	network []parcel // sent and not delivered, in order of sending
+	bulk    []*snapshot
 	cut     map[[2]MemberID]bool
 	limits  Limits
 	trace   *strings.Builder // what happens, for golden scripts; nil for no trace
@@ -39,29 +40,67 @@ type member struct {
 	slow    bool // writes wait for persist
 	disk    diskImage
 	pending []*Write // on their way to the disk
-	applied []Entry  // the state machine, which is lost in a crash
+	applied []Entry  // the state machine; in a crash it goes back to what the disk has of it
 	reads   []ReadResult
 	fetches []Fetch
-	// releases counts lives; seed feeds Config.Random.
-	seed uint64
+	needs   []SnapshotNeed
+	spooled []*snapshot // received, not restored
+	arrived []*snapshot // restored, not installed
+	seed    uint64      // feeds Config.Random
+}
+
+// snapshot is a state machine on its way to another member, on a stream of its own.
+type snapshot struct {
+	SnapshotOffer
+	to       MemberID
+	state    []Entry
+	sender   *Raft // the lives of both ends when it began
+	receiver *Raft
 }
 
 // diskImage is what a crash leaves.
 type diskImage struct {
 	hard    HardState
 	commit  Index
-	entries []Entry // from index 1 on
+	before  Position // where the log begins
+	entries []Entry  // of the log, from there on
+	state   []Entry  // what is durable of the state machine: all entries from index 1 on that it has applied
+}
+
+func (d *diskImage) last() Index { return d.before.Index + Index(len(d.entries)) }
+
+// entry returns an entry of the log, nil where the log does not hold it.
+func (d *diskImage) entry(index Index) Entry {
+	if index <= d.before.Index || index > d.last() {
+		return nil
+	}
+	return d.entries[index-d.before.Index-1]
+}
+
+// discard cuts the log behind a position, where it holds that.
+func (d *diskImage) discard(upTo Position) {
+	if e := d.entry(upTo.Index); e != nil && e.Position() == upTo {
+		d.entries = append([]Entry(nil), d.entries[upTo.Index-d.before.Index:]...)
+		d.before = upTo
+	}
 }
 
 func (d *diskImage) write(w *Write) {
 	d.hard, d.commit = w.HardState, max(d.commit, w.Commit)
+	if w.Restart != (Position{}) {
+		d.before, d.entries = w.Restart, nil
+	}
 	if len(w.Entries) > 0 {
-		d.entries = append(d.entries[:w.Entries[0].Index()-1:w.Entries[0].Index()-1], w.Entries...)
+		keep := w.Entries[0].Index() - d.before.Index - 1
+		d.entries = append(d.entries[:keep:keep], w.Entries...)
 	}
 }
 
 func (d *diskImage) restored() Restored {
-	s := Restored{HardState: d.hard, Commit: d.commit, Last: Index(len(d.entries))}
+	s := Restored{HardState: d.hard, Commit: d.commit, Before: d.before, Last: d.last()}
+	if n := len(d.state); n > 0 {
+		s.Applied = d.state[n-1].Position()
+	}
 	for _, e := range d.entries {
 		s.Runs = termRuns(s.Runs).append(e.Index(), e.Term())
 	}
@@ -99,6 +138,7 @@ func (w *world) start(m *member) {
 		w.t.Fatalf("start of %d: %v", m.id, err)
 	}
 	m.raft = r
+	m.applied = append([]Entry(nil), m.disk.state...)
 }
 
 // crash ends a life. Of the writes under way the first survive make it to the disk.
@@ -107,6 +147,7 @@ func (w *world) crash(m *member, survive int) {
 		m.disk.write(write)
 	}
 	m.raft, m.pending, m.applied, m.reads, m.fetches = nil, nil, nil, nil, nil
+	m.needs, m.spooled, m.arrived = nil, nil, nil
 }
 
 func (w *world) say(format string, args ...any) {
@@ -134,6 +175,10 @@ func (w *world) output(m *member) {
 		m.raft.Applied(w.now, o.Committed[n-1].Index())
 	}
 	m.fetches = append(m.fetches, o.Fetches...)
+	for _, need := range o.Snapshots {
+		w.say("%d needs a snapshot for %d, at %d or above", m.id, need.To, need.AtLeast)
+		m.needs = append(m.needs, need)
+	}
 	for _, read := range o.Reads {
 		if read.Err != nil {
 			w.say("%d: read %d fails: %v", m.id, read.ID, read.Err)
@@ -204,8 +249,8 @@ func (w *world) serve(m *member) {
 	m.fetches = append([]Fetch(nil), m.fetches[1:]...)
 	var entries []Entry
 	bytes := 0
-	for i := f.Low; i < f.High && int(i) <= len(m.disk.entries); i++ {
-		e := m.disk.entries[i-1]
+	for i := f.Low; i < f.High && m.disk.entry(i) != nil; i++ {
+		e := m.disk.entry(i)
 		if bytes += len(e); len(entries) > 0 && bytes > f.MaxBytes {
 			break
 		}
@@ -213,6 +258,68 @@ func (w *world) serve(m *member) {
 	}
 	w.say("%d reads %s for %d from its log", m.id, describeEntries(entries), f.For)
 	m.raft.Fetched(w.now, f, entries)
+}
+
+// compact makes the state machine durable up to upTo, and lets the log begin after that, on the disk too.
+func (w *world) compact(m *member, upTo Index) {
+	if int(upTo) > len(m.disk.state) {
+		m.disk.state = append([]Entry(nil), m.applied[:upTo]...)
+	}
+	at := m.raft.Compact(upTo)
+	m.disk.discard(at)
+}
+
+// sendSnapshot begins a transfer of a member's state machine as it is.
+func (w *world) sendSnapshot(from *member, need SnapshotNeed) *snapshot {
+	end := from.applied[len(from.applied)-1].Position()
+	if end.Index < need.AtLeast {
+		w.t.Fatalf("member %d has applied %d when it asks for a snapshot at %d or above", from.id, end.Index, need.AtLeast)
+	}
+	s := &snapshot{
+		SnapshotOffer: SnapshotOffer{From: from.id, FromLife: need.FromLife, ToLife: need.ToLife, Term: need.Term, At: end},
+		to:            need.To, state: append([]Entry(nil), from.applied...),
+		sender: from.raft, receiver: w.member(need.To).raft,
+	}
+	w.bulk = append(w.bulk, s)
+	return s
+}
+
+// endTransfer forgets a transfer, and tells its sender where it failed.
+func (w *world) endTransfer(s *snapshot, failed bool) {
+	for i := range w.bulk {
+		if w.bulk[i] == s {
+			w.bulk = append(w.bulk[:i:i], w.bulk[i+1:]...)
+			break
+		}
+	}
+	if from := w.member(s.From); failed && from.raft == s.sender && from.raft != nil {
+		from.raft.SnapshotFailed(w.now, s.to)
+	}
+}
+
+// spool lets a snapshot arrive, if it is wanted.
+func (w *world) spool(s *snapshot) bool {
+	to := w.member(s.to)
+	if to.raft == nil || to.raft != s.receiver || !to.raft.SnapshotOffered(w.now, s.SnapshotOffer) {
+		return false
+	}
+	to.spooled = append(to.spooled, s)
+	return true
+}
+
+// restore makes a snapshot that has arrived the state machine's state, durably, unless that is newer.
+func (w *world) restore(m *member, s *snapshot) {
+	if len(s.state) > len(m.applied) {
+		m.applied = append([]Entry(nil), s.state...)
+		m.disk.state = append([]Entry(nil), s.state...)
+	}
+	m.arrived = append(m.arrived, s)
+}
+
+// install tells the protocol.
+func (w *world) install(m *member, s *snapshot) {
+	m.raft.Install(w.now, s.At)
+	w.endTransfer(s, false)
 }
 
 // settle lets everything happen that needs no time to pass, in a fixed order.
@@ -382,7 +489,11 @@ func describeEntries(entries []Entry) string {
 }
 
 func describeWrite(w *Write) string {
-	return fmt.Sprintf("#%d: term %d, vote %d, %s", w.Seq, w.HardState.Term, w.HardState.Vote, describeEntries(w.Entries))
+	anew := ""
+	if w.Restart != (Position{}) {
+		anew = fmt.Sprintf("the log begins anew after %s, ", at(w.Restart))
+	}
+	return fmt.Sprintf("#%d: term %d, vote %d, %s%s", w.Seq, w.HardState.Term, w.HardState.Vote, anew, describeEntries(w.Entries))
 }
 
 // entryAt is an entry as a leader of its term would have placed it.
