@@ -51,6 +51,9 @@ func begin(t testing.TB, home engine.Home) engine.Engine {
 func testFormerEngine(t *testing.T, disk HomeDisk) {
 	home, e := openHome(t, disk)
 	set(t, e, "a", "1")
+	if err := e.Flush(); err != nil { // so that it is read from files, which must still be there
+		t.Fatal(err)
+	}
 	iterator, err := e.NewIterator(nil, nil)
 	if err != nil {
 		t.Fatal(err)
