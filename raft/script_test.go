@@ -65,6 +65,7 @@ type script struct {
 //	step                         each member gives its output once; nothing arrives yet
 //	arrive 1 2 [lose]            the messages from 1 to 2 arrive (or are lost)
 //	delay 1 2 / late 1 2         the messages from 1 to 2 are held up by the network; they arrive
+//	repeat 1 2                   the network makes copies of the messages from 1 to 2; they can arrive late
 //	propose 1 a b                member 1 is given two commands
 //	slow 1 / fast 1              member 1's writes wait; they do not any more
 //	persist 1 [n]                member 1's writes (its first n) are done now
@@ -74,6 +75,10 @@ type script struct {
 //	transfer 1 2                 member 1 hands its office to member 2
 //	broken 2 1 [refused]         member 2 notices that its connection to 1 broke
 //	connected 2 1
+//	compact 1 4                  member 1's state machine is durable, and its log forgets what is at or below index 4
+//	snapshot 1 3 [lose]          member 1 sends member 3 its state machine, as it is now; it arrives (or is lost)
+//	restore 3                    member 3's state machine takes over the first snapshot that has arrived
+//	install 3                    and its protocol is told so
 //	logs [1 2]                   the terms of every log, with commit and stable index
 //	progress 1                   a leader's view of the others
 //	append 3 from=1 term=2 prev=(1,1) entries=(1,2) commit=1
@@ -94,6 +99,11 @@ func init() {
 		"vote":      (*script).vote,
 		"delay":     (*script).delay,
 		"late":      (*script).late,
+		"repeat":    (*script).repeat,
+		"compact":   (*script).compact,
+		"snapshot":  (*script).snapshot,
+		"restore":   (*script).restore,
+		"install":   (*script).install,
 		"step":      (*script).step,
 		"arrive":    (*script).arrive,
 		"propose":   (*script).propose,
@@ -219,6 +229,11 @@ func (s *script) delay(t *testing.T, d *datadriven.TestData) {
 	s.delayed = append(s.delayed, s.between(t, d, &s.world.network)...)
 }
 
+func (s *script) repeat(t *testing.T, d *datadriven.TestData) {
+	network := append([]parcel(nil), s.world.network...)
+	s.delayed = append(s.delayed, s.between(t, d, &network)...)
+}
+
 func (s *script) late(t *testing.T, d *datadriven.TestData) {
 	for _, p := range s.between(t, d, &s.delayed) {
 		s.world.say("%d -> %d late: %s", p.From, p.To, describe(p.Message))
@@ -299,7 +314,11 @@ func (s *script) logs(_ *testing.T, d *datadriven.TestData) {
 			s.world.say("%d is down", m.id)
 			continue
 		}
-		s.world.say("%d: terms %s; commit %d, durable %d", m.id, logOf(m), m.raft.commit, m.raft.log.stable)
+		begins := ""
+		if before := m.raft.log.before; before.Index > 0 {
+			begins = "after " + at(before) + ", "
+		}
+		s.world.say("%d: %sterms %s; commit %d, durable %d", m.id, begins, logOf(m), m.raft.commit, m.raft.log.stable)
 	}
 }
 
@@ -307,4 +326,49 @@ func (s *script) progress(t *testing.T, d *datadriven.TestData) {
 	for _, p := range s.member(t, d, 0).raft.Status().Peers {
 		s.world.say("%d: %v, match %d, next %d, %d under way", p.ID, p.State, p.Match, p.Next, p.InflightMessages)
 	}
+}
+
+func (s *script) compact(t *testing.T, d *datadriven.TestData) {
+	m := s.member(t, d, 0)
+	s.world.compact(m, Index(number(t, d, 1)))
+	s.world.say("%d: its log begins after %s", m.id, at(m.raft.log.before))
+}
+
+func (s *script) snapshot(t *testing.T, d *datadriven.TestData) {
+	from, to := s.member(t, d, 0), s.member(t, d, 1)
+	need := SnapshotNeed{To: to.id, FromLife: 1, ToLife: 1, Term: from.raft.hard.Term}
+	if len(from.needs) > 0 {
+		need, from.needs = from.needs[0], from.needs[1:]
+	}
+	snapshot := s.world.sendSnapshot(from, need)
+	s.world.say("%d -> %d snapshot: term %d, at %s", from.id, to.id, snapshot.Term, at(snapshot.At))
+	switch {
+	case has(d, "lose"):
+		s.world.say("%d -> %d lost: snapshot", from.id, to.id)
+	case s.world.spool(snapshot):
+		s.world.say("%d takes it", to.id)
+		s.world.output(to)
+		return
+	default:
+		s.world.say("%d does not want it", to.id)
+	}
+	s.world.endTransfer(snapshot, true)
+	s.world.output(from)
+	s.world.output(to)
+}
+
+func (s *script) restore(t *testing.T, d *datadriven.TestData) {
+	m := s.member(t, d, 0)
+	snapshot := m.spooled[0]
+	m.spooled = m.spooled[1:]
+	s.world.restore(m, snapshot)
+	s.world.say("%d: its state machine is at %s, durably", m.id, at(m.applied[len(m.applied)-1].Position()))
+}
+
+func (s *script) install(t *testing.T, d *datadriven.TestData) {
+	m := s.member(t, d, 0)
+	snapshot := m.arrived[0]
+	m.arrived = m.arrived[1:]
+	s.world.install(m, snapshot)
+	s.world.output(m)
 }
