@@ -14,7 +14,7 @@ import (
 // State is a state machine with the part of its machine that it lives on.
 type State interface {
 	balsa.DurableStateMachine
-	// PowerCut returns what the next life finds of it.
+	// PowerCut returns what the next life finds of it. The former one is not used any more.
 	PowerCut() (State, error)
 	// Digest identifies everything that was applied.
 	Digest() string
@@ -25,10 +25,13 @@ type Options struct {
 	Members         int
 	ElectionTimeout time.Duration
 	Limits          balsa.GroupLimits
+	SegmentSize     int64 // of the log; 256 KiB by default
 	NewState        func() (State, error)
 	// IgnoreSync makes every disk's Sync a lie: a check that still passes then proves nothing.
 	IgnoreSync bool
 	Logger     *slog.Logger
+	// Life may change what the next life of a host is started with.
+	Life func(*Host, *balsa.HostConfig, *balsa.GroupConfig)
 }
 
 // Cluster is the hosts of one replicated group in a world.
@@ -39,6 +42,10 @@ type Cluster struct {
 	options Options
 	// Operations counts the disk operations of all hosts. When it reaches CutAt, the power of all goes off at once.
 	Operations, CutAt uint64
+	// onStart is told of each life that has begun.
+	onStart func(*Host)
+	// onCrash is told of each life that is over, before its disk is taken away.
+	onCrash func(*Host)
 }
 
 // group is the id of the one group.
@@ -51,19 +58,28 @@ type Host struct {
 	State   State
 	Group   *balsa.Group // nil while it is down
 	Crashes int
+	disk    diskFaults
+	clock   clock
 	cluster *Cluster
 	life    *life
+	runtime *balsa.Host
 }
 
 // NewCluster returns a cluster whose hosts are all down.
 func NewCluster(w *World, options Options) (*Cluster, error) {
+	if options.SegmentSize == 0 {
+		options.SegmentSize = 256 << 10
+	}
 	c := &Cluster{World: w, Network: NewNetwork(w), options: options}
 	for i := range options.Members {
 		state, err := options.NewState()
 		if err != nil {
 			return nil, err
 		}
-		c.Hosts = append(c.Hosts, &Host{ID: balsa.MemberID(i + 1), Disk: vfs.NewMem(), State: state, cluster: c})
+		c.Hosts = append(c.Hosts, &Host{
+			ID: balsa.MemberID(i + 1), Disk: vfs.NewMem(), State: state, cluster: c,
+			clock: clock{since: w.now, at: w.now, rate: exactRate},
+		})
 	}
 	return c, nil
 }
@@ -95,28 +111,43 @@ func (h *Host) Start() (err error) {
 		}
 	}()
 	c := h.cluster
-	current := &life{host: fmt.Sprint("host", h.ID)}
+	current := newLife(h.ID, &h.clock)
 	h.life = current
-	c.World.Trace(current.host, "start")
+	c.World.note(Event{Member: h.ID, Actor: "host", What: "start"})
 	h.Disk.IgnoreSync(c.options.IgnoreSync)
 	h.Disk.OnOp(func(op vfs.Op) error { return h.onDisk(current, op) })
-	runtime, err := balsa.OpenHost(balsa.HostConfig{
-		Member: h.ID, Cluster: 1, FS: h.Disk, SegmentSize: 256 << 10,
+	host := balsa.HostConfig{
+		Member: h.ID, Cluster: 1, FS: h.Disk, SegmentSize: c.options.SegmentSize,
 		Transport: c.Network.Join(h.ID, current), Scheduler: hostScheduler{c.World, current},
 		Random: c.World.Uint64, Logger: c.options.Logger,
-	})
-	if err != nil {
-		return fmt.Errorf("seed %d, host %d: %w", c.World.seed, h.ID, err)
 	}
-	g, err := runtime.StartGroup(balsa.GroupConfig{
+	config := balsa.GroupConfig{
 		ID: group, Members: c.members(), StateMachine: h.State,
 		ElectionTimeout: c.options.ElectionTimeout, Limits: c.options.Limits,
-	})
+	}
+	if c.options.Life != nil {
+		c.options.Life(h, &host, &config)
+	}
+	runtime, err := balsa.OpenHost(host)
 	if err != nil {
-		return fmt.Errorf("seed %d, host %d: %w", c.World.seed, h.ID, err)
+		return h.stillborn(err)
+	}
+	h.runtime = runtime
+	g, err := runtime.StartGroup(config)
+	if err != nil {
+		return h.stillborn(err)
 	}
 	h.Group = g
+	if c.onStart != nil {
+		c.onStart(h)
+	}
 	return nil
+}
+
+// stillborn ends a life that did not begin.
+func (h *Host) stillborn(cause error) error {
+	h.end(true)
+	return fmt.Errorf("seed %d, host %d: %w", h.cluster.World.seed, h.ID, cause)
 }
 
 func (c *Cluster) members() []raft.Member {
@@ -127,27 +158,6 @@ func (c *Cluster) members() []raft.Member {
 	return members
 }
 
-// onDisk gives a disk operation its time, or cuts the power before it.
-func (h *Host) onDisk(current *life, op vfs.Op) error {
-	if current.over {
-		return vfs.ErrPowerOff
-	}
-	c := h.cluster
-	c.Operations++
-	if c.Operations == c.CutAt {
-		c.World.Trace("power", "off before operation %d: %v", c.Operations, op)
-		c.PowerCut()
-		panic(powerCut{current})
-	}
-	switch op.Kind {
-	case vfs.OpSync, vfs.OpSyncDir:
-		c.World.spend(c.World.Between(80*time.Microsecond, 2*time.Millisecond))
-	default:
-		c.World.spend(c.World.Between(2*time.Microsecond, 50*time.Microsecond))
-	}
-	return nil
-}
-
 // PowerCut cuts the power of all hosts at once.
 func (c *Cluster) PowerCut() {
 	for _, h := range c.Hosts {
@@ -155,17 +165,55 @@ func (c *Cluster) PowerCut() {
 	}
 }
 
-// Crash cuts the power of one host. What it had not synced is at the mercy of the seed.
-func (h *Host) Crash() {
+// Crash cuts the power of one host. What it had not synced is at the mercy of the seed. The others find out at once: something
+// refuses their connections.
+func (h *Host) Crash() { h.crash("power cut", true) }
+
+// Vanish is Crash, and nothing answers the others any more: they have to find out by themselves.
+func (h *Host) Vanish() { h.crash("vanishes", false) }
+
+func (h *Host) crash(what string, refused bool) {
 	if h.life == nil || h.life.over {
 		return
 	}
-	h.life.over = true
-	h.Group = nil
-	h.Crashes++
-	h.cluster.World.Trace(h.life.host, "crash")
-	h.cluster.Network.Leave(h.ID)
+	h.cluster.World.note(Event{Member: h.ID, Actor: "host", What: what})
+	h.over(refused)
 	h.Disk = h.Disk.PowerCut(h.cluster.World.Uint64)
+	h.reopen()
+}
+
+// Kill ends the process and leaves the machine: what was written is there, though not durable.
+func (h *Host) Kill() {
+	if h.life == nil || h.life.over {
+		return
+	}
+	h.cluster.World.note(Event{Member: h.ID, Actor: "host", What: "killed"})
+	h.over(true)
+	h.Disk = h.Disk.Kill()
+	h.reopen()
+}
+
+// end is Kill where there may be no group yet.
+func (h *Host) end(refused bool) {
+	if h.life.over {
+		return
+	}
+	h.over(refused)
+	h.Disk = h.Disk.Kill()
+	h.reopen()
+}
+
+func (h *Host) over(refused bool) {
+	if h.cluster.onCrash != nil && h.Up() {
+		h.cluster.onCrash(h)
+	}
+	h.life.over = true
+	h.Group, h.runtime = nil, nil
+	h.Crashes++
+	h.cluster.Network.Leave(h.ID, refused)
+}
+
+func (h *Host) reopen() {
 	state, err := h.State.PowerCut()
 	if err != nil {
 		panic(fmt.Sprintf("seed %d: the state of host %d does not open again: %v", h.cluster.World.seed, h.ID, err))
@@ -173,10 +221,29 @@ func (h *Host) Crash() {
 	h.State = state
 }
 
+// Stop closes a host as an operator does, so that everything is durable, and ends its process.
+func (h *Host) Stop() (err error) {
+	if !h.Up() {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			if _, cut := r.(powerCut); !cut {
+				panic(r)
+			}
+			err = nil
+		}
+	}()
+	h.cluster.World.note(Event{Member: h.ID, Actor: "host", What: "stop"})
+	err = h.runtime.Close()
+	h.end(true)
+	return err
+}
+
 // Pause stops a host where it is, as SIGSTOP does, until Resume. Its connections stay open.
 func (h *Host) Pause() {
 	if h.Up() && !h.life.paused {
-		h.cluster.World.Trace(h.life.host, "pause")
+		h.cluster.World.note(Event{Member: h.ID, Actor: "host", What: "pause"})
 		h.life.paused = true
 	}
 }
@@ -184,8 +251,23 @@ func (h *Host) Pause() {
 // Resume lets a paused host go on.
 func (h *Host) Resume() {
 	if h.life != nil && h.life.paused {
-		h.cluster.World.Trace(h.life.host, "resume")
+		h.cluster.World.note(Event{Member: h.ID, Actor: "host", What: "resume"})
 		h.life.resume(h.cluster.World)
+	}
+}
+
+// SetClock makes the host's clock jump, and go on at another rate (exactRate is right, 0 stands still).
+func (h *Host) SetClock(jump time.Duration, rate int64) {
+	w := h.cluster.World
+	w.note(Event{Member: h.ID, Actor: "clock", What: "set", N: uint64(rate), Index: balsa.Index(jump)})
+	h.clock.set(w.now, int64(jump), rate)
+	if h.life == nil || h.life.over {
+		return
+	}
+	for _, t := range h.life.tasks {
+		if !t.dead() && !t.busy {
+			t.setAlarm(t.alarm)
+		}
 	}
 }
 

@@ -1,19 +1,33 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
 )
 
 // life is one life of one host, from its start to its crash. What belongs to a life that is over never runs again.
 type life struct {
-	host string
-	over bool
+	member balsa.MemberID
+	clock  *clock
+	over   bool
 	// paused: nothing of it runs, as after SIGSTOP; what happens to it meanwhile is parked.
 	paused bool
 	parked []func() // turns that end
 	frames []func() // what waits in the sockets' buffers
+	drains bool     // they are being read
+	tasks  []*task
+	// protocol is the host's part in the group, to be looked at between turns.
+	protocol *raft.Raft
+	// opsLeft is how many disk operations are left before the power goes; -1 for no end.
+	opsLeft int
+}
+
+func newLife(member balsa.MemberID, c *clock) *life {
+	return &life{member: member, clock: c, opsLeft: -1}
 }
 
 // when runs fn, which happens to this life: now, or once it is no longer paused.
@@ -25,9 +39,9 @@ func (l *life) when(fn func()) {
 	fn()
 }
 
-// arrives runs fn, with which the network reaches this life: now, or some time after it is no longer paused.
+// arrives runs fn, with which the network reaches this life: now, or in its turn behind what came before it.
 func (l *life) arrives(fn func()) {
-	if l.paused {
+	if l.paused || l.drains {
 		l.frames = append(l.frames, fn)
 		return
 	}
@@ -38,16 +52,29 @@ func (l *life) arrives(fn func()) {
 // that read them are not the first to run.
 func (l *life) resume(w *World) {
 	l.paused = false
-	parked, frames := l.parked, l.frames
-	l.parked, l.frames = nil, nil
+	parked := l.parked
+	l.parked = nil
 	for _, fn := range parked {
 		fn()
 	}
-	when := w.now
-	for _, fn := range frames {
-		when = when.Add(w.Between(0, 100*time.Microsecond))
-		w.at(when, func() { l.arrives(fn) })
+	if !l.drains && len(l.frames) > 0 {
+		l.drains = true
+		l.drain(w)
 	}
+}
+
+// drain reads what waits, one frame after the other.
+func (l *life) drain(w *World) {
+	w.After(w.Between(0, 100*time.Microsecond), func() {
+		if l.paused || l.over || len(l.frames) == 0 {
+			l.drains = false
+			return
+		}
+		fn := l.frames[0]
+		l.frames = l.frames[1:]
+		fn()
+		l.drain(w)
+	})
 }
 
 // hostScheduler is the actor.Scheduler of one life of a host.
@@ -56,12 +83,18 @@ type hostScheduler struct {
 	life  *life
 }
 
-func (s hostScheduler) Now() actor.Instant { return s.world.now }
+func (s hostScheduler) Now() actor.Instant { return s.life.clock.read(s.world.now) }
 
 func (s hostScheduler) Start(name string, run actor.Turn) actor.Task {
-	t := &task{world: s.world, life: s.life, name: s.life.host + "/" + name, run: run}
+	t := &task{world: s.world, life: s.life, name: name, run: run, alarm: actor.Never}
+	s.life.tasks = append(s.life.tasks, t)
 	t.Wake()
 	return t
+}
+
+// WatchProtocol is where the runtime shows what it starts.
+func (s hostScheduler) WatchProtocol(_ balsa.GroupID, protocol *raft.Raft) {
+	s.life.protocol = protocol
 }
 
 // task is one actor.
@@ -74,7 +107,8 @@ type task struct {
 	busy    bool          // its last turn has not had its time yet
 	again   bool          // woken while busy
 	stopped bool          // by Stop
-	alarm   actor.Instant // when it asked to be woken
+	alarm   actor.Instant // when it asked to be woken, on its own clock
+	boxes   []interface{ Len() int }
 }
 
 func (t *task) dead() bool { return t.stopped || t.life.over }
@@ -92,6 +126,9 @@ func (t *task) Wake() {
 
 func (t *task) Stop() { t.stopped = true }
 
+// Bound implements actor.Warden.
+func (t *task) Bound(mailbox interface{ Len() int }) { t.boxes = append(t.boxes, mailbox) }
+
 // Delay implements actor.Delayer: what a turn posts becomes visible when the turn's time is over.
 func (t *task) Delay(put func()) bool {
 	if t.world.turn == nil {
@@ -99,6 +136,26 @@ func (t *task) Delay(put func()) bool {
 	}
 	t.world.turn.effects = append(t.world.turn.effects, put)
 	return true
+}
+
+// setAlarm has the task woken when its own clock shows the instant.
+func (t *task) setAlarm(wake actor.Instant) {
+	t.alarm = wake
+	w := t.world
+	when := t.life.clock.when(wake, w.now)
+	if when == actor.Never {
+		return // never, or until the clock goes on: then it is set again
+	}
+	w.at(when, func() {
+		switch {
+		case t.alarm != wake || t.dead():
+		case t.life.clock.read(w.now) < wake: // the clock was slowed down meanwhile
+			t.setAlarm(wake)
+		default:
+			t.alarm = actor.Never
+			t.Wake()
+		}
+	})
 }
 
 // turn is one turn while it runs.
@@ -115,10 +172,16 @@ type powerCut struct{ life *life }
 func (powerCut) ActorCrash() {}
 
 func (w *World) runTurn(t *task) {
-	w.Trace(t.name, "turn")
-	current := &turn{task: t, cost: w.Between(time.Microsecond, 20*time.Microsecond)}
+	w.note(Event{Member: t.life.member, Actor: t.name, What: "turn"})
+	current := &turn{task: t, cost: time.Duration(1000 + w.random.Int64N(19000))}
 	wake, crashed := w.runUntilPowerCut(current)
-	if crashed || t.dead() {
+	if crashed || t.life.over {
+		return
+	}
+	if w.onTurn != nil {
+		w.onTurn(t)
+	}
+	if t.stopped {
 		return
 	}
 	t.busy = true
@@ -131,12 +194,12 @@ func (w *World) runUntilPowerCut(current *turn) (wake actor.Instant, crashed boo
 		w.turn = nil
 		if r := recover(); r != nil {
 			if _, ok := r.(powerCut); !ok {
-				panic(r)
+				panic(fmt.Sprintf("seed %d, step %d: %v", w.seed, w.steps, r))
 			}
 			crashed = true
 		}
 	}()
-	return current.task.run(w.now), false
+	return current.task.run(current.task.life.clock.read(w.now)), false
 }
 
 func (w *World) endTurn(current *turn, wake actor.Instant) {
@@ -152,14 +215,7 @@ func (w *World) endTurn(current *turn, wake actor.Instant) {
 		t.again = false
 		t.Wake()
 	}
-	t.alarm = wake
-	if wake != actor.Never {
-		w.at(wake, func() {
-			if t.alarm == wake {
-				t.Wake()
-			}
-		})
-	}
+	t.setAlarm(wake)
 }
 
 // spend adds to the time of the turn that is running.

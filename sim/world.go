@@ -1,10 +1,7 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
-	"hash"
-	"hash/fnv"
 	"math/rand/v2"
 	"time"
 
@@ -21,19 +18,17 @@ type World struct {
 	ready  []*task
 	turn   *turn // the turn that is running, nil between turns
 	steps  uint64
-	trace  hash.Hash64
-	// OnTrace sees each line of the trace; nil is fine.
-	OnTrace func(line string)
+	hash   uint64
+	// OnTrace sees each event of the trace; nil is fine.
+	OnTrace func(Event)
+	// onTurn is told of each turn that has run, before what it said takes effect.
+	onTurn func(*task)
+	failed error
 }
 
 // NewWorld returns an empty world at virtual second one.
 func NewWorld(seed uint64) *World {
-	return &World{
-		seed:   seed,
-		random: rand.New(rand.NewPCG(seed, 0x62616c7361)),
-		now:    actor.Instant(time.Second),
-		trace:  fnv.New64a(),
-	}
+	return &World{seed: seed, random: rand.New(rand.NewPCG(seed, 0x62616c7361)), now: actor.Instant(time.Second), hash: seed}
 }
 
 // Now returns the current virtual instant.
@@ -49,8 +44,10 @@ func (w *World) Steps() uint64 { return w.steps }
 func (w *World) Chance(n int) bool { return w.random.IntN(n) == 0 }
 
 // Between returns a random duration in [low, high].
-func (w *World) Between(low, high time.Duration) time.Duration {
-	return low + time.Duration(w.random.Int64N(int64(high-low)+1))
+func (w *World) Between(low, high time.Duration) time.Duration { return between(w.random, low, high) }
+
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(r.Int64N(int64(high-low)+1))
 }
 
 // IntN returns a random number in [0, n).
@@ -64,12 +61,25 @@ func (w *World) After(d time.Duration, fn func()) { w.at(w.now.Add(d), fn) }
 
 func (w *World) at(when actor.Instant, fn func()) {
 	w.order++
-	heap.Push(&w.events, event{when: when, order: w.order, fn: fn})
+	w.events.push(event{when: when, order: w.order, fn: fn})
 }
 
+// Fail ends the run: the first error counts.
+func (w *World) Fail(err error) {
+	if w.failed == nil && err != nil {
+		w.failed = err
+	}
+}
+
+// Err returns what ended the run; nil while it goes on.
+func (w *World) Err() error { return w.failed }
+
 // Step lets one thing happen: the turn of a ready actor, picked at random, or else the next event. It reports false when
-// nothing will ever happen again.
+// nothing will ever happen again, or the run has failed.
 func (w *World) Step() bool {
+	if w.failed != nil {
+		return false
+	}
 	w.steps++
 	if n := len(w.ready); n > 0 {
 		i := w.random.IntN(n)
@@ -89,7 +99,7 @@ func (w *World) Step() bool {
 	if len(w.events) == 0 {
 		return false
 	}
-	e := heap.Pop(&w.events).(event)
+	e := w.events.pop()
 	w.now = max(w.now, e.when)
 	e.fn()
 	return true
@@ -103,6 +113,9 @@ func (w *World) RunUntil(limit time.Duration, done func() bool) error {
 			return fmt.Errorf("seed %d: not reached after %v of virtual time (step %d)", w.seed, limit, w.steps)
 		}
 		if !w.Step() {
+			if w.failed != nil {
+				return w.failed
+			}
 			return fmt.Errorf("seed %d: nothing left to happen (step %d)", w.seed, w.steps)
 		}
 	}
@@ -112,7 +125,7 @@ func (w *World) RunUntil(limit time.Duration, done func() bool) error {
 // Run steps through d of virtual time.
 func (w *World) Run(d time.Duration) {
 	end := w.now.Add(d)
-	for w.now < end && (len(w.ready) > 0 || len(w.events) > 0) {
+	for w.now < end && w.failed == nil && (len(w.ready) > 0 || len(w.events) > 0) {
 		if len(w.ready) == 0 && w.events[0].when > end {
 			w.now = end
 			return
@@ -121,39 +134,53 @@ func (w *World) Run(d time.Duration) {
 	}
 }
 
-// Trace adds one line to the trace: when, who, what.
-func (w *World) Trace(who, format string, args ...any) {
-	line := fmt.Sprintf("%d %s %s", w.now, who, fmt.Sprintf(format, args...))
-	w.trace.Write([]byte(line))
-	if w.OnTrace != nil {
-		w.OnTrace(line)
-	}
-}
-
-// TraceHash identifies everything that happened so far.
-func (w *World) TraceHash() uint64 { return w.trace.Sum64() }
-
 type event struct {
 	when  actor.Instant
 	order uint64
 	fn    func()
 }
 
+func (e *event) before(o *event) bool {
+	return e.when < o.when || e.when == o.when && e.order < o.order
+}
+
+// eventQueue is a heap. It is container/heap's, without the boxes: a run has millions of events.
 type eventQueue []event
 
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	if q[i].when != q[j].when {
-		return q[i].when < q[j].when
+func (q *eventQueue) push(e event) {
+	*q = append(*q, e)
+	s := *q
+	i := len(s) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !s[i].before(&s[parent]) {
+			break
+		}
+		s[i], s[parent] = s[parent], s[i]
+		i = parent
 	}
-	return q[i].order < q[j].order
 }
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(e any)   { *q = append(*q, e.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return e
+
+func (q *eventQueue) pop() event {
+	s := *q
+	first, last := s[0], len(s)-1
+	s[0] = s[last]
+	s[last] = event{}
+	*q = s[:last]
+	s = s[:last]
+	for i := 0; ; {
+		least := 2*i + 1
+		if least >= last {
+			break
+		}
+		if right := least + 1; right < last && s[right].before(&s[least]) {
+			least = right
+		}
+		if !s[least].before(&s[i]) {
+			break
+		}
+		s[i], s[least] = s[least], s[i]
+		i = least
+	}
+	return first
 }

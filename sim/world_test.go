@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -28,7 +27,7 @@ func chat(seed uint64, disturb func(*World, *Network)) (*World, [2]*chatter) {
 		c := &chatter{}
 		both[i] = c
 		self, peer := raft.MemberID(i+1), raft.MemberID(2-i)
-		l := &life{host: fmt.Sprint("host", self)}
+		l := newLife(self, &clock{since: w.now, at: w.now, rate: exactRate})
 		t := n.Join(self, l)
 		c.inbox.Bind(hostScheduler{w, l}.Start("chatter", func(actor.Instant) actor.Instant {
 			for _, b := range c.inbox.Take() {
