@@ -60,6 +60,7 @@ type script struct {
 //
 //	cluster 3                    three members that have just been started
 //	timeout 1                    member 1 waits until its next deadline; the others' time stands still
+//	elect 1                      the same, and messages arrive until it leads; what it says then has not arrived
 //	pass 25ms                    time passes for all
 //	settle                       all messages arrive, all disks write, until everything is quiet
 //	step                         each member gives its output once; nothing arrives yet
@@ -93,6 +94,7 @@ func init() {
 	scriptCommands = map[string]func(*script, *testing.T, *datadriven.TestData){
 		"cluster":   (*script).cluster,
 		"timeout":   func(s *script, t *testing.T, d *datadriven.TestData) { s.world.timeout(s.member(t, d, 0)) },
+		"elect":     (*script).elect,
 		"pass":      (*script).pass,
 		"settle":    func(s *script, _ *testing.T, _ *datadriven.TestData) { s.world.settle() },
 		"append":    (*script).append,
@@ -171,6 +173,21 @@ func (s *script) pass(t *testing.T, d *datadriven.TestData) {
 		d.Fatalf(t, "%v", err)
 	}
 	s.world.pass(length)
+}
+
+func (s *script) elect(t *testing.T, d *datadriven.TestData) {
+	candidate := s.member(t, d, 0)
+	s.world.timeout(candidate)
+	for range 100 {
+		s.step(t, d)
+		if candidate.raft.role == Leader {
+			return
+		}
+		for n := len(s.world.network); n > 0; n-- {
+			s.world.deliver(0)
+		}
+	}
+	t.Fatalf("member %d is not elected", candidate.id)
 }
 
 // append is a message from a leader that need not exist. The entries are given by their terms.
