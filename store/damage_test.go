@@ -244,6 +244,35 @@ func TestStreamOfALaterVersion(t *testing.T) {
 	}
 }
 
+// watchedEngine looks at something whenever a snapshot of it is made.
+type watchedEngine struct {
+	engine.Engine
+	look func()
+}
+
+func (w *watchedEngine) NewSnapshot() engine.Snapshot {
+	w.look()
+	return w.Engine.NewSnapshot()
+}
+
+// TestSnapshotIsOfOneMoment looks whether anybody could write between the moment at which the position is taken and that of
+// the records.
+func TestSnapshotIsOfOneMoment(t *testing.T) {
+	watched := &watchedEngine{Engine: engine.NewMemory()}
+	f := newFixture(t, watched)
+	f.put("a", "1")
+	watched.look = func() {
+		if f.store.writing.TryLock() {
+			t.Error("a batch could be applied between position and records")
+			f.store.writing.Unlock()
+		}
+	}
+	f.snapshot()
+	if err := f.store.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // FuzzRestore gives Restore anything: it does not panic, and what it refuses changes nothing.
 func FuzzRestore(f *testing.F) {
 	text := sourceStore(f).snapshot()

@@ -64,11 +64,14 @@ func TestSnapshotIsRestored(t *testing.T) {
 		collectSome(t, source, 7)
 	}
 	text := snapshotOf(t, source)
+	collected := collectAll(t, source)
+	h.apply(t, source, 400)
+	end := collectAll(t, source)
 	for _, behind := range []balsa.Index{0, 100, 299} {
 		for _, crashed := range []bool{false, true} {
 			home := engine.NewMemoryHome()
 			s := openHome(t, home)
-			h.restoreAndGoOn(t, s, behind, text, func() *store.Store {
+			h.restoreAndGoOn(t, s, behind, text, collected, end, func() *store.Store {
 				if crashed {
 					return openHome(t, home.Crash())
 				}
@@ -76,7 +79,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 			})
 			fs := vfs.NewCrashableMem()
 			s = openHome(t, pebbleHome(fs))
-			h.restoreAndGoOn(t, s, behind, text, func() *store.Store {
+			h.restoreAndGoOn(t, s, behind, text, collected, end, func() *store.Store {
 				if crashed {
 					return openHome(t, pebbleHome(fs.CrashClone(vfs.CrashCloneCfg{})))
 				}
@@ -86,9 +89,23 @@ func TestSnapshotIsRestored(t *testing.T) {
 	}
 }
 
+// collectAll removes all garbage, and returns what a snapshot writes then.
+func collectAll(t *testing.T, s *store.Store) []byte {
+	t.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = s.CollectGarbage(50); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return snapshotOf(t, s)
+}
+
 // restoreAndGoOn restores index 300 of 400 in a store that has applied some of the log, and goes on with what then
-// returns.
-func (h *history) restoreAndGoOn(t *testing.T, s *store.Store, behind balsa.Index, text []byte, then func() *store.Store) {
+// returns, to the end, where without garbage every store writes the same.
+func (h *history) restoreAndGoOn(
+	t *testing.T, s *store.Store, behind balsa.Index, text, collected, end []byte, then func() *store.Store,
+) {
 	t.Helper()
 	h.apply(t, s, behind)
 	collectSome(t, s, 11)
@@ -103,12 +120,13 @@ func (h *history) restoreAndGoOn(t *testing.T, s *store.Store, behind balsa.Inde
 	if again := snapshotOf(t, s); !bytes.Equal(again, text) {
 		t.Fatalf("restored over index %d: its own snapshot differs", behind)
 	}
+	if found := collectAll(t, s); !bytes.Equal(found, collected) {
+		t.Fatalf("restored over index %d: without garbage it differs from the first one", behind)
+	}
 	h.apply(t, s, 400)
 	h.check(t, s)
-	for more := true; more; {
-		if more, err = s.CollectGarbage(50); err != nil {
-			t.Fatal(err)
-		}
+	if found := collectAll(t, s); !bytes.Equal(found, end) {
+		t.Fatalf("restored over index %d: at the end it differs from who applied everything", behind)
 	}
 	h.check(t, s)
 }
