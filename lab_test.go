@@ -49,6 +49,7 @@ type labMember struct {
 type labFrame struct {
 	from, to MemberID
 	bytes    []byte
+	bulk     bool
 }
 
 // newLab starts n members, whose state machines machine makes.
@@ -170,7 +171,11 @@ func (l *lab) step() bool {
 		f := l.frames[0]
 		l.frames = l.frames[1:]
 		if to := l.member(f.to); to.up {
-			to.receiver.Received(f.from, f.bytes)
+			if f.bulk {
+				to.receiver.ReceivedBulk(f.from, f.bytes)
+			} else {
+				to.receiver.Received(f.from, f.bytes)
+			}
 		}
 		return true
 	}
@@ -312,13 +317,17 @@ func (m *labMember) SetReceiver(r transport.Receiver) {
 	}
 }
 
-func (m *labMember) Send(to raft.MemberID, parts [][]byte) bool {
+func (m *labMember) Send(to raft.MemberID, parts [][]byte) bool { return m.send(to, parts, false) }
+
+func (m *labMember) SendBulk(to raft.MemberID, parts [][]byte) bool { return m.send(to, parts, true) }
+
+func (m *labMember) send(to raft.MemberID, parts [][]byte, bulk bool) bool {
 	l := m.lab
 	if !l.member(to).up || l.member(to).receiver == nil || l.full[[2]MemberID{m.id, to}] {
 		return false
 	}
 	if !l.cut[[2]MemberID{m.id, to}] {
-		l.frames = append(l.frames, labFrame{m.id, to, slices.Concat(parts...)})
+		l.frames = append(l.frames, labFrame{m.id, to, slices.Concat(parts...), bulk})
 	}
 	return true
 }

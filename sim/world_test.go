@@ -16,6 +16,7 @@ type chatter struct {
 }
 
 func (c *chatter) Received(_ raft.MemberID, frame []byte) { c.inbox.Post(frame[0]) }
+func (c *chatter) ReceivedBulk(raft.MemberID, []byte)     {}
 func (c *chatter) Connected(raft.MemberID)                { c.inbox.Post(0) }
 func (c *chatter) Broken(raft.MemberID, bool)             { c.broke++ }
 

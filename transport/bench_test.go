@@ -23,8 +23,9 @@ func newCountingReceiver() *countingReceiver {
 	return &countingReceiver{connected: make(chan struct{}, 16), arrived: make(chan struct{}, 1)}
 }
 
-func (r *countingReceiver) Connected(raft.MemberID)    { r.connected <- struct{}{} }
-func (r *countingReceiver) Broken(raft.MemberID, bool) {}
+func (r *countingReceiver) Connected(raft.MemberID)            { r.connected <- struct{}{} }
+func (r *countingReceiver) Broken(raft.MemberID, bool)         {}
+func (r *countingReceiver) ReceivedBulk(raft.MemberID, []byte) {}
 func (r *countingReceiver) Received(raft.MemberID, []byte) {
 	if r.frames.Add(1) == r.want.Load() {
 		r.arrived <- struct{}{}

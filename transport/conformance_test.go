@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 
 // event is one call of a Receiver.
 type event struct {
-	what    string // "connected", "broken", "received"
+	what    string // "connected", "broken", "received", "bulk"
 	peer    raft.MemberID
 	refused bool
 	frame   []byte
@@ -28,8 +28,8 @@ func (e event) String() string {
 	switch e.what {
 	case "broken":
 		return fmt.Sprintf("broken %d refused=%v", e.peer, e.refused)
-	case "received":
-		return fmt.Sprintf("received %d bytes from %d", len(e.frame), e.peer)
+	case "received", "bulk":
+		return fmt.Sprintf("%s: %d bytes from %d", e.what, len(e.frame), e.peer)
 	}
 	return fmt.Sprintf("%s %d", e.what, e.peer)
 }
@@ -39,11 +39,14 @@ func (e event) String() string {
 type recorder struct {
 	t      *testing.T
 	events chan event
+	bulk   chan event                    // what ReceivedBulk was told
 	stall  atomic.Pointer[chan struct{}] // while there is one, Received waits until it is closed
+	// stallBulk is the same for ReceivedBulk.
+	stallBulk atomic.Pointer[chan struct{}]
 }
 
 func newRecorder(t *testing.T) *recorder {
-	return &recorder{t: t, events: make(chan event, 1<<16)}
+	return &recorder{t: t, events: make(chan event, 1<<16), bulk: make(chan event, 1<<16)}
 }
 
 func (r *recorder) Connected(peer raft.MemberID) { r.events <- event{what: "connected", peer: peer} }
@@ -57,6 +60,25 @@ func (r *recorder) Received(from raft.MemberID, frame []byte) {
 		<-*stall
 	}
 	r.events <- event{what: "received", peer: from, frame: frame}
+}
+
+func (r *recorder) ReceivedBulk(from raft.MemberID, frame []byte) {
+	if stall := r.stallBulk.Load(); stall != nil {
+		<-*stall
+	}
+	r.bulk <- event{what: "bulk", peer: from, frame: frame}
+}
+
+// nextBulk returns the next frame of the bulk lane.
+func (r *recorder) nextBulk() event {
+	r.t.Helper()
+	select {
+	case e := <-r.bulk:
+		return e
+	case <-r.t.Context().Done():
+		r.t.Fatal("the test ended while it waited for bulk")
+	}
+	return event{}
 }
 
 // await skips events until one of the kind about the peer, and returns it.
@@ -102,7 +124,8 @@ func (n memoryNetwork) join(self raft.MemberID, r Receiver) Transport {
 	return e
 }
 
-func (n memoryNetwork) sever(a, b raft.MemberID) { n.Break(a, b) }
+func (n memoryNetwork) sever(a, b raft.MemberID)     { n.Break(a, b) }
+func (n memoryNetwork) severBulk(a, b raft.MemberID) { n.BreakBulk(a, b) }
 
 func TestMemoryConforms(t *testing.T) {
 	conformance(t, func(_ *testing.T, limits Limits) network { return memoryNetwork{NewMemory(limits)} })

@@ -43,8 +43,12 @@ var magic = [8]byte{0x89, 'B', 'A', 'L', 'S', 'A', '\r', '\n'}
 // streamKind says what a connection is for.
 type streamKind uint8
 
-// streamMessages is the ordered stream of frames; 2 is reserved for bulk data.
-const streamMessages streamKind = 1
+const (
+	streamMessages streamKind = 1 // what Send takes
+	streamBulk     streamKind = 2 // what SendBulk takes
+)
+
+var streams = [...]streamKind{streamMessages, streamBulk}
 
 // dialect is what a build speaks.
 type dialect struct {

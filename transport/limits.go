@@ -11,12 +11,15 @@ type Limits struct {
 	// finds the queue empty is taken whatever its size. Raise them where peers are far away and links fast.
 	QueueBytes  int
 	QueueFrames int
+	// BulkQueueBytes takes the place of QueueBytes on the bulk lane.
+	BulkQueueBytes int
 }
 
 const (
 	defaultFrameBytes  = raft.MaxPayload + 1<<20
 	defaultQueueBytes  = 32 << 20
 	defaultQueueFrames = 8192
+	defaultBulkBytes   = 8 << 20
 )
 
 func (l Limits) orDefaults() Limits {
@@ -28,6 +31,17 @@ func (l Limits) orDefaults() Limits {
 	}
 	if l.QueueFrames <= 0 {
 		l.QueueFrames = defaultQueueFrames
+	}
+	if l.BulkQueueBytes <= 0 {
+		l.BulkQueueBytes = defaultBulkBytes
+	}
+	return l
+}
+
+// of returns the limits of a lane.
+func (l Limits) of(lane streamKind) Limits {
+	if lane == streamBulk {
+		l.QueueBytes = l.BulkQueueBytes
 	}
 	return l
 }

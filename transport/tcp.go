@@ -215,6 +215,9 @@ func (t *TCP) Send(to raft.MemberID, parts [][]byte) bool {
 	return p != nil && p.enqueue(parts)
 }
 
+// SendBulk implements Transport. There is no connection for bulk yet.
+func (t *TCP) SendBulk(raft.MemberID, [][]byte) bool { return false }
+
 // Reject ends the connection over which the peer sends, since what came over it made no sense; it is counted among
 // the malformed. The receiver may call it from Received.
 func (t *TCP) Reject(peer raft.MemberID, why error) {
