@@ -23,7 +23,7 @@ func (p *peer) run() {
 	close(p.ready)
 	var pace pace
 	for p.ctx.Err() == nil {
-		url := p.url(pace.attempt)
+		url := p.who.url(pace.attempt)
 		link, err := p.connect(url)
 		if err != nil {
 			p.failed(url, err)
@@ -54,31 +54,6 @@ func (p *peer) finish() {
 	p.transport.forget(p)
 }
 
-// url returns the address to try: the one that last worked first, then the others in turn.
-func (p *peer) url(attempt int) peerURL {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.urls[attempt%len(p.urls)]
-}
-
-// prefer makes a URL the first to be tried.
-func (p *peer) prefer(raw string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	urls := make([]peerURL, 0, len(p.urls))
-	for _, u := range p.urls {
-		if u.raw == raw {
-			urls = append(urls, u)
-		}
-	}
-	for _, u := range p.urls {
-		if u.raw != raw {
-			urls = append(urls, u)
-		}
-	}
-	p.urls = urls
-}
-
 // connect dials, and proves who we are to whom.
 func (p *peer) connect(url peerURL) (*outgoing, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.transport.config.Timing.Dial)
@@ -95,7 +70,7 @@ func (p *peer) connect(url peerURL) (*outgoing, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	p.prefer(url.raw)
+	p.who.prefer(url.raw)
 	return link, nil
 }
 
@@ -166,7 +141,7 @@ func (p *peer) judge(a answer) *RefusedError {
 	case a.Member != p.id:
 		return refuse(ReasonWrongMember, "it is %s, not %s: check its advertised peer URLs", memberName(a.Member), memberName(p.id))
 	}
-	return p.admit(a.Identity)
+	return p.who.admit(a.Identity)
 }
 
 // failed says once why there is no connection, and again only when the reason has changed.

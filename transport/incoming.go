@@ -162,7 +162,7 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 	if p == nil {
 		return nil, 0, refuse(ReasonUnknownMember, "%s is not a member of this cluster, as far as %s knows", memberName(h.Member), memberName(self.Member))
 	}
-	return p, version, p.admit(h.Identity)
+	return p, version, p.who.admit(h.Identity)
 }
 
 // refuse counts a refusal and says it once per peer and reason.

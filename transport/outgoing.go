@@ -75,7 +75,7 @@ func (o *outgoing) run() error {
 		case <-o.pongs:
 			p.alive(time.Duration(o.answered.Load()))
 		case <-p.kick:
-			if !p.hasURL(o.url.raw) {
+			if !p.who.hasURL(o.url.raw) {
 				return errMoved
 			}
 			o.pingDue = p.inDoubt() // find out at once whether this connection lives

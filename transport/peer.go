@@ -16,6 +16,7 @@ import (
 type peer struct {
 	transport *TCP
 	id        raft.MemberID
+	who       *acquaintance
 	receiver  Receiver
 	ctx       context.Context // ends when the peer is removed or the transport closed
 	cancel    context.CancelFunc
@@ -27,13 +28,10 @@ type peer struct {
 	counters  peerCounters
 
 	mu       sync.Mutex
-	urls     []peerURL
 	link     *outgoing
 	incoming *incoming
 	queue    []outFrame
 	waiting  load // in the queue or being written
-	met      bool // whether it has been in touch, and as whom
-	known    Identity
 	removed  bool
 	trouble  string // the last error, for status
 	said     string // the kind of trouble that was logged last
@@ -54,7 +52,7 @@ type outFrame struct {
 
 func newPeer(t *TCP, id raft.MemberID, urls []peerURL) *peer {
 	p := &peer{
-		transport: t, id: id, urls: urls,
+		transport: t, id: id, who: &acquaintance{urls: urls},
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -104,22 +102,8 @@ func (p *peer) release(l load) {
 }
 
 func (p *peer) setURLs(urls []peerURL) {
-	p.mu.Lock()
-	p.urls = urls
-	p.mu.Unlock()
+	p.who.setURLs(urls)
 	signal(p.kick)
-}
-
-// hasURL reports whether the peer is still to be reached there.
-func (p *peer) hasURL(raw string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, u := range p.urls {
-		if u.raw == raw {
-			return true
-		}
-	}
-	return false
 }
 
 // connected makes a link the one that frames leave by.
@@ -287,21 +271,4 @@ func (p *peer) silence() {
 	if p.late != nil {
 		p.late.Stop()
 	}
-}
-
-// admit decides whether somebody who says to be this peer can be: a later life replaces an earlier one, never the other way
-// round, and within a life the data directory stays the same.
-func (p *peer) admit(id Identity) *RefusedError {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.met && id.Life < p.known.Life:
-		return refuse(ReasonEarlierLife, "%s has joined again since (life %d, you are life %d): it was removed, and this data directory is out of date",
-			memberName(id.Member), p.known.Life, id.Life)
-	case p.met && id.Life == p.known.Life && id.DataDir != p.known.DataDir:
-		return refuse(ReasonDataDir, "%s came with data directory %s before and now comes with %s: its disk was wiped or swapped; remove the member and add it again",
-			memberName(id.Member), p.known.dataDir(), id.dataDir())
-	}
-	p.met, p.known = true, id
-	return nil
 }

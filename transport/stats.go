@@ -74,9 +74,10 @@ func (p *peer) stats() PeerStats {
 		Dropped: c.dropped.Load(), Breaks: c.breaks.Load(), FailedDials: c.failedDials.Load(),
 		RoundTrip: time.Duration(c.roundTrip.Load()),
 	}
+	s.URL = p.who.url(0).raw
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.URL, s.Trouble = p.urls[0].raw, p.trouble
+	s.Trouble = p.trouble
 	s.QueuedFrames, s.QueuedBytes = p.waiting.frames, p.waiting.bytes
 	if p.link != nil {
 		s.ConnectedSince, s.URL = p.link.since, p.link.url.raw
