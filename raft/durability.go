@@ -43,7 +43,7 @@ func (d *durability) beginAnew(at Position) {
 
 type pendingWrite struct {
 	seq   WriteSeq
-	first Index // the first index that it may change on the disk, noEntries where it has none
+	first Index // its first entry that the log still reaches down to, noEntries where it has none
 	since Instant
 }
 
@@ -88,8 +88,8 @@ func (r *Raft) takeWrite() *Write {
 	d := &r.durable
 	first := r.log.writeFrom
 	entries := r.log.takeUnwritten()
-	if len(entries) == 0 && !d.restartDue() {
-		if !d.hardDirty {
+	if len(entries) == 0 {
+		if !d.hardDirty && !d.restartDue() {
 			return nil
 		}
 		first = noEntries

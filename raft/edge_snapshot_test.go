@@ -208,7 +208,8 @@ func TestSnapshotsAreAskedForOnce(t *testing.T) {
 	}
 	// It failed. Nothing is asked at once; the next heartbeat asks, and the answer brings the need.
 	r.SnapshotFailed(w.now, 3)
-	if said := w.said(leader); len(said) > 0 || p.state != StateProbe {
+	w.propose(leader, "e")
+	if said := only[*AppendEntries](w.said(leader)); len(said) != 1 || p.state != StateProbe { // member 2's
 		t.Fatalf("it says %v, state %v", said, p.state)
 	}
 	w.timeout(leader)
@@ -218,14 +219,14 @@ func TestSnapshotsAreAskedForOnce(t *testing.T) {
 		t.Fatalf("%+v", leader.needs)
 	}
 	// It is installed at 5, and entries follow from there on, though 5 was never sent.
-	w.receive(leader, 3, &AppendResponse{Term: 1, Match: 5})
-	if p.state != StateReplicate || p.next != 6 {
-		t.Fatalf("state %v, next %d", p.state, p.next)
+	said := only[*AppendEntries](w.receive(leader, 3, &AppendResponse{Term: 1, Match: 5}))
+	if p.state != StateReplicate || len(said) != 1 || said[0].Prev.Index != 5 || len(said[0].Entries) != 1 {
+		t.Fatalf("state %v, next %d; it says %v", p.state, p.next, said)
 	}
 	// Late words about the snapshot change nothing.
 	r.SnapshotFailed(w.now, 3)
 	w.receive(leader, 3, reject)
-	if p.state != StateReplicate || p.next != 6 || len(leader.needs) != 2 {
+	if p.state != StateReplicate || p.next != 7 || len(leader.needs) != 2 {
 		t.Fatalf("state %v, next %d, %d needs", p.state, p.next, len(leader.needs))
 	}
 	r.SnapshotFailed(w.now, 9)
@@ -307,14 +308,29 @@ func TestE28TheNewerStateWins(t *testing.T) {
 	if r := m.raft; r.log.last != 7 || r.commit != 7 {
 		t.Fatalf("the log ends at %d, commit %d", r.log.last, r.commit)
 	}
-	// Entries that were asked for before the snapshot came are not handed out after it.
-	w, m = snapshotFollower(t)
-	w.receive(m, 1, &AppendEntries{Term: 4, Prev: Position{5, 2}, Commit: 5})
-	fetch := m.fetches[0]
-	m.raft.Install(w.now, Position{9, 3})
-	m.raft.Fetched(w.now, fetch, m.disk.entries[3:5])
-	if w.said(m); len(m.applied) != 3 {
-		t.Fatalf("it is handed %v", positions(m.applied[3:]))
+}
+
+// Entries to be applied were asked for, or have been read, when a snapshot came that has them.
+func TestEntriesToApplyThatASnapshotHas(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		w, m := snapshotFollower(t)
+		w.receive(m, 1, &AppendEntries{Term: 4, Prev: Position{5, 2}, Commit: 4})
+		fetch := m.fetches[0]
+		m.fetches = nil
+		if early {
+			m.raft.Fetched(w.now, fetch, m.disk.entries[3:4])
+		}
+		m.raft.Install(w.now, Position{5, 2})
+		w.receive(m, 1, &AppendEntries{Term: 4, Prev: Position{6, 2}, Commit: 6})
+		if !early {
+			m.raft.Fetched(w.now, fetch, m.disk.entries[3:4])
+		}
+		w.said(m)
+		w.serve(m)
+		w.said(m)
+		if len(m.applied) != 4 || m.applied[3].Index() != 6 {
+			t.Fatalf("it is handed %v", positions(m.applied[3:]))
+		}
 	}
 }
 
