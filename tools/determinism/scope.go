@@ -19,6 +19,7 @@ var scopes = []scope{
 	{pkg: module, why: "the runtime's actors run in the simulator"},
 	{pkg: module + "/raft", why: "the protocol is a pure function of its inputs"},
 	{pkg: module + "/wal", why: "the log writer is an actor"},
+	{pkg: module + "/snapshot", why: "the snapshot worker is an actor"},
 	{pkg: module + "/internal/wire", why: "what is sent is part of the trace"},
 	{pkg: module + "/internal/actor", why: "actors must not be able to tell the scheduler",
 		edges: map[string]string{"goroutines.go": "the production scheduler is the one place that has goroutines and a clock"}},
