@@ -22,6 +22,7 @@ type life struct {
 	tasks  []*task
 	// protocol is the host's part in the group, to be looked at between turns.
 	protocol *raft.Raft
+	fenced   bool // an operator has noticed that it stopped
 	// opsLeft is how many disk operations are left before the power goes; -1 for no end.
 	opsLeft int
 }

@@ -5,6 +5,7 @@
 //	balsa ctl         etcdctl
 //	balsa status      how each member is doing
 //	balsa wal dump    what a member's log holds
+//	balsa sim         simulated clusters of this very code, under every fault
 //
 // A link to it (or a copy) named etcd behaves as balsa serve, one named etcdctl as balsa ctl.
 package main
@@ -83,7 +84,7 @@ func commands() *cobra.Command {
 		},
 	}
 	root.Flags().Bool("version", false, "print the version")
-	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), walCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), walCommand(), simCommand(), versionCommand())
 	return root
 }
 

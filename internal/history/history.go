@@ -63,6 +63,7 @@ type Call struct {
 	begin   int64
 	end     int64 // forever while there is no answer
 	dropped bool
+	done    bool // it is known to have happened by end, and not what was answered
 }
 
 const forever = math.MaxInt64
@@ -83,7 +84,7 @@ func (h *History) Begin(client int, op Operation) *Call {
 func (c *Call) End(answer Answer) {
 	c.history.mu.Lock()
 	defer c.history.mu.Unlock()
-	c.answer, c.end = answer, c.history.clock()
+	c.answer, c.end, c.done = answer, c.history.clock(), false
 }
 
 // NotDone notes that the operation is known not to have happened, and never to happen. An operation that is
@@ -94,6 +95,15 @@ func (c *Call) NotDone() {
 	c.dropped = true
 }
 
+// Happened notes that an operation that was not answered is known to have happened by now.
+func (c *Call) Happened() {
+	c.history.mu.Lock()
+	defer c.history.mu.Unlock()
+	if c.end == forever {
+		c.end, c.done = c.history.clock(), true
+	}
+}
+
 // Counts tells how many operations were answered and how many are of unknown outcome.
 func (h *History) Counts() (answered, unknown int) {
 	h.mu.Lock()
@@ -101,7 +111,7 @@ func (h *History) Counts() (answered, unknown int) {
 	for _, c := range h.calls {
 		switch {
 		case c.dropped:
-		case c.end == forever:
+		case c.end == forever || c.done:
 			unknown++
 		default:
 			answered++
@@ -126,7 +136,7 @@ func (h *History) Check(limit time.Duration) error {
 	}
 	perKey := map[string][]porcupine.Operation{}
 	for _, c := range h.calls {
-		unknown := c.end == forever
+		unknown := c.end == forever || c.done
 		if c.dropped || unknown && c.op.Kind == Get {
 			continue
 		}
@@ -179,7 +189,7 @@ var register = porcupine.Model{
 // answers with no smaller revision, and with a larger one if it wrote.
 func (h *History) checkRevisions() error {
 	ended := slices.DeleteFunc(slices.Clone(h.calls), func(c *Call) bool {
-		return c.dropped || c.end == forever || c.answer.Revision == 0
+		return c.dropped || c.done || c.end == forever || c.answer.Revision == 0
 	})
 	begun := slices.Clone(ended)
 	slices.SortFunc(ended, func(a, b *Call) int { return cmp.Compare(a.end, b.end) })

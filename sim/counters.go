@@ -1,0 +1,18 @@
+package sim
+
+// Counters count what happened, by names that people read in the report.
+type Counters map[string]uint64
+
+// add adds others to c.
+func (c Counters) add(others Counters) {
+	for name, n := range others {
+		c[name] += n
+	}
+}
+
+// raise keeps the larger one of each.
+func (c Counters) raise(others Counters) {
+	for name, n := range others {
+		c[name] = max(c[name], n)
+	}
+}

@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/balsadb/balsa"
+)
+
+// processFaults are what processes and machines do.
+var processFaults = []fault{
+	{"process", "power cuts", powerCutOne},
+	{"process", "power cuts in mid-turn", powerCutInTurn},
+	{"process", "power cuts of all", powerCutAll},
+	{"process", "machines that vanish", vanish},
+	{"process", "kills", kill},
+	{"process", "friendly stops", friendlyStop},
+	{"process", "restart storms", restartStorm},
+	{"process", "pauses", pause},
+	{"process", "leadership transfers", transfer},
+}
+
+// start begins a host's next life, and tries again where its disk did not let it.
+func (r *run) start(h *Host) {
+	if r.world.failed != nil || h.Up() {
+		return
+	}
+	err := h.Start()
+	if err == nil {
+		if !h.Up() { // the power went off meanwhile
+			r.world.After(r.world.Between(0, r.plan.ElectionTimeout), func() { r.start(h) })
+		}
+		return
+	}
+	if !h.disk.wasHurt(h.life) && !h.disk.full {
+		r.fail("members start", err)
+		return
+	}
+	r.counters["starts that the disk refused"]++
+	r.world.After(r.world.Between(10*time.Millisecond, r.plan.ElectionTimeout), func() { r.start(h) })
+}
+
+func (r *run) startLater(h *Host, random *rand.Rand) {
+	d := between(random, 0, r.plan.ElectionTimeout/4)
+	if random.IntN(2) == 0 {
+		d = r.forSome(random)
+	}
+	r.later(d, func() { r.start(h) })
+}
+
+func powerCutOne(r *run, random *rand.Rand) bool {
+	h := r.leaderOrAny(random)
+	if !h.Up() {
+		return false
+	}
+	h.Crash()
+	r.startLater(h, random)
+	return true
+}
+
+// powerCutInTurn cuts the power between two disk operations that follow soon.
+func powerCutInTurn(r *run, random *rand.Rand) bool {
+	h := r.leaderOrAny(random)
+	if !h.Up() {
+		return false
+	}
+	h.life.opsLeft = random.IntN(12)
+	l := h.life
+	r.later(r.forSome(random), func() {
+		l.opsLeft = -1
+		r.start(h)
+	})
+	return true
+}
+
+// powerCutAll cuts the power of all at one disk operation.
+func powerCutAll(r *run, random *rand.Rand) bool {
+	c := r.cluster
+	c.CutAt = c.Operations + 1 + uint64(random.IntN(30))
+	r.later(r.forSome(random), func() {
+		c.CutAt = 0
+		for _, h := range r.shuffled(random) {
+			r.startLater(h, random)
+		}
+	})
+	return true
+}
+
+func vanish(r *run, random *rand.Rand) bool {
+	h := r.leaderOrAny(random)
+	if !h.Up() {
+		return false
+	}
+	h.Vanish()
+	r.startLater(h, random)
+	return true
+}
+
+func kill(r *run, random *rand.Rand) bool {
+	h := r.leaderOrAny(random)
+	if !h.Up() {
+		return false
+	}
+	h.Kill()
+	r.startLater(h, random)
+	return true
+}
+
+func friendlyStop(r *run, random *rand.Rand) bool {
+	h := r.anyHost(random)
+	if !h.Up() || h.life.paused || h.disk.hurt == h.life {
+		return false
+	}
+	if err := h.Stop(); err != nil && !h.disk.full {
+		r.fail("members stop", err)
+		return false
+	}
+	r.startLater(h, random)
+	return true
+}
+
+// restartStorm ends and starts one host, or all, again and again; sometimes while it is starting.
+func restartStorm(r *run, random *rand.Rand) bool {
+	hosts := r.cluster.Hosts
+	if random.IntN(2) == 0 {
+		hosts = []*Host{r.leaderOrAny(random)}
+	}
+	for _, h := range hosts {
+		at := time.Duration(0)
+		for range 2 + random.IntN(6) {
+			at += between(random, 0, r.plan.ElectionTimeout/2)
+			power, ops := random.IntN(2) == 0, random.IntN(60)
+			r.later(at, func() {
+				if !h.Up() {
+					r.start(h)
+					return
+				}
+				if power {
+					h.life.opsLeft = ops
+				} else {
+					h.Kill()
+				}
+			})
+		}
+		r.later(at+r.plan.ElectionTimeout, func() {
+			if h.Up() {
+				h.life.opsLeft = -1
+			}
+			r.start(h)
+		})
+	}
+	return true
+}
+
+func pause(r *run, random *rand.Rand) bool {
+	h := r.leaderOrAny(random)
+	if !h.Up() || h.life.paused {
+		return false
+	}
+	h.Pause()
+	r.later(max(10*time.Millisecond, min(r.forSome(random), time.Minute)), h.Resume)
+	return true
+}
+
+func transfer(r *run, random *rand.Rand) bool {
+	leader := r.cluster.Leader()
+	if leader == nil {
+		return false
+	}
+	to := balsa.MemberID(random.IntN(r.plan.Members + 1)) // 0: whoever is furthest
+	leader.Group.TransferAsync(to, func(err error) {
+		if err == nil {
+			r.counters["transfers that came about"]++
+		}
+	})
+	return true
+}

@@ -1,0 +1,35 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/store"
+)
+
+// equalDigests: members that have applied equally much have the same state.
+type equalDigests struct {
+	at map[balsa.Index]digestAt
+}
+
+type digestAt struct {
+	digest store.Digest
+	member balsa.MemberID
+}
+
+func (*equalDigests) name() string { return "equal digests at equal indexes" }
+
+func (e *equalDigests) applied(h *Host, batch *balsa.Batch) error {
+	digest, at := h.State.(*StoreState).Store.Digest()
+	if at != batch.Position {
+		return fmt.Errorf("member %d applied up to %v, and its state is of %v", h.ID, batch.Position, at)
+	}
+	known, is := e.at[at.Index]
+	switch {
+	case !is:
+		e.at[at.Index] = digestAt{digest, h.ID}
+	case known.digest != digest:
+		return fmt.Errorf("at index %d member %d has the digest %v, and member %d %v", at.Index, known.member, known.digest, h.ID, digest)
+	}
+	return nil
+}

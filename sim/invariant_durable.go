@@ -1,0 +1,73 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/wal"
+)
+
+// durable: what was acknowledged to a client is on the disks of a majority, whatever happens next. The protocol's own idea of what
+// is durable proves nothing here: of some acknowledgements each disk is asked what a power cut at this very moment would
+// leave, with the log's own recovery. The others are tested by the power cuts of the run.
+type durable struct {
+	run   *run
+	calls int
+}
+
+func (*durable) name() string { return "acknowledged is durable on a majority" }
+
+// auditOneIn is how many acknowledgements there are to one whose disks are asked.
+const auditOneIn = 64
+
+func (d *durable) answered(_ *Host, result balsa.Result) error {
+	if d.calls++; d.calls%auditOneIn != 1 {
+		return nil
+	}
+	d.run.counters["audits of disks"]++
+	have := 0
+	for _, h := range d.run.cluster.Hosts {
+		if h.keeps(result) {
+			have++
+		}
+	}
+	if have <= len(d.run.cluster.Hosts)/2 {
+		return fmt.Errorf("index %d of term %d was acknowledged, and a power cut would leave it on %d of %d members",
+			result.Index, result.Term, have, len(d.run.cluster.Hosts))
+	}
+	return nil
+}
+
+// keeps reports whether a host would still have an entry if its power were cut now, in its log or in its state.
+func (h *Host) keeps(at balsa.Result) bool {
+	if state, err := h.State.Durable(); err == nil && state.Index >= at.Index {
+		return true
+	}
+	log, recovered, err := wal.Open(h.Disk.Clone().PowerCut(nil), "wal", wal.Options{
+		Identity: wal.Identity{Cluster: 1, Member: h.ID}, SegmentSize: h.cluster.options.SegmentSize,
+	})
+	if err != nil {
+		return false
+	}
+	defer log.Close()
+	for _, g := range recovered.Groups {
+		if g.Group == group {
+			return holds(g, at)
+		}
+	}
+	return false
+}
+
+func holds(g wal.GroupState, at balsa.Result) bool {
+	if at.Index <= g.Before.Index {
+		return true // it was discarded, and nothing is that is not durable elsewhere
+	}
+	var term raft.Term
+	for _, run := range g.Runs {
+		if run.First <= at.Index {
+			term = run.Term
+		}
+	}
+	return at.Index <= g.Last && term == at.Term
+}

@@ -1,0 +1,28 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/balsadb/balsa/internal/history"
+)
+
+// linearizable: what clients were answered could have come from one machine that does one thing at a time (porcupine).
+type linearizable struct{ run *run }
+
+func (*linearizable) name() string { return "linearizable history" }
+
+func (l *linearizable) finish() error {
+	r := l.run
+	for _, op := range r.issued {
+		if op.applied == 0 {
+			op.call.NotDone() // the run is over, and it is in no log
+		}
+	}
+	err := r.history.Check(5 * time.Second)
+	if errors.Is(err, history.ErrUndecided) {
+		r.counters["histories not decided"]++
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/balsadb/balsa"
+	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/store"
+)
+
+// Liveness: in the second phase of a run nothing more breaks. First a majority is healed and the rest left as broken as it is: there
+// must be a leader soon, and what is proposed must be committed. Then the rest is healed, and all must become equal.
+//
+// The bounds are in election timeouts of virtual time: in rounds of the protocol, that is, and never in real time.
+
+const (
+	leaderWithin   = 40  // election timeouts until somebody leads and is known to the healed members
+	commitWithin   = 40  // until a command that is proposed then is acknowledged
+	convergeWithin = 200 // until all members have applied it
+)
+
+func (r *run) livenessPhase() {
+	if r.world.failed != nil {
+		return
+	}
+	random := rand.New(rand.NewPCG(r.world.seed, 0x6c697665))
+	hosts := r.shuffled(random)
+	majority := hosts[:r.plan.Members/2+1+random.IntN(r.plan.Members-r.plan.Members/2)]
+	r.cluster.CutAt = 0
+	for _, h := range hosts[len(majority):] {
+		r.breakForGood(h, random)
+	}
+	r.heal(majority)
+	r.progress("a healed majority", majority)
+	r.heal(hosts)
+	r.progress("all members, healed,", hosts)
+	if r.world.failed == nil {
+		r.rest()
+	}
+}
+
+// breakForGood leaves a member in one of the states in which it disturbs most.
+func (r *run) breakForGood(h *Host, random *rand.Rand) {
+	switch random.IntN(4) {
+	case 0:
+		h.Crash()
+	case 1:
+		h.Pause()
+	case 2:
+		r.network.Isolate(h.ID)
+	case 3: // it is heard, and hears nothing: it keeps campaigning
+		for _, peer := range r.cluster.Hosts {
+			r.network.Cut(peer.ID, h.ID)
+		}
+	}
+}
+
+// heal makes some members well, and the links between them.
+func (r *run) heal(hosts []*Host) {
+	for i, h := range hosts {
+		h.disk.failIn, h.disk.full, h.disk.stalled = 0, false, 0
+		h.SetClock(0, exactRate)
+		if h.life != nil {
+			h.life.opsLeft = -1
+		}
+		h.Resume()
+		for _, other := range hosts[:i] {
+			r.network.HealBetween(h.ID, other.ID)
+		}
+		r.start(h)
+	}
+}
+
+// progress demands a leader, a commit, and that all of the hosts apply it.
+func (r *run) progress(who string, hosts []*Host) {
+	leads := func() bool {
+		leader := r.cluster.Leader()
+		if leader == nil || !slices.Contains(hosts, leader) {
+			return false
+		}
+		for _, h := range hosts {
+			if !h.Up() || h.Group.Leadership().Leader != leader.ID {
+				return false
+			}
+		}
+		return true
+	}
+	r.within(leaderWithin, who+" has no leader", leads)
+	var index balsa.Index
+	r.within(commitWithin, who+" commits nothing", r.proposing(hosts, &index))
+	r.within(convergeWithin, who+" does not become equal", func() bool {
+		for _, h := range hosts {
+			if !h.Up() || h.Group.Applied() < index {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// within steps until the condition holds, for so many election timeouts at most.
+func (r *run) within(timeouts int, otherwise string, condition func() bool) {
+	if r.world.failed != nil {
+		return
+	}
+	begun := r.world.now
+	err := r.world.RunUntil(time.Duration(timeouts)*r.plan.ElectionTimeout, condition)
+	if err != nil && r.world.failed == nil {
+		r.fail("liveness", fmt.Errorf("%s within %d election timeouts: %s", otherwise, timeouts, r.describe()))
+	}
+	name := "liveness: most election timeouts until it no longer holds that " + otherwise
+	r.peaks[name] = max(r.peaks[name], uint64((r.world.now-begun)/actor.Instant(r.plan.ElectionTimeout)))
+}
+
+// proposing asks one of the hosts after the other, until a command is acknowledged.
+func (r *run) proposing(hosts []*Host, index *balsa.Index) func() bool {
+	attempt, asking := 0, false
+	return func() bool {
+		if *index > 0 || asking {
+			return *index > 0
+		}
+		h := hosts[attempt%len(hosts)]
+		attempt++
+		if !h.Up() {
+			return false
+		}
+		asking = true
+		life := h.life
+		entry := must(store.EncodePut(&pb.PutRequest{Key: []byte("healed"), Value: fmt.Append(nil, r.world.steps)}))
+		h.Group.ProposeEntry(entry, r.patience(), func(result balsa.Result, err error) {
+			asking = false
+			if err == nil && !life.over {
+				*index = result.Index
+				r.acknowledged(h, result)
+			}
+		})
+		r.world.After(2*r.patience(), func() { // its life may be over
+			if life.over {
+				asking = false
+			}
+		})
+		return false
+	}
+}
+
+// rest waits until nobody has anything to do but to send heartbeats, and demands that all are equal then.
+func (r *run) rest() {
+	r.within(convergeWithin, "all members, at rest, are not equal", func() bool {
+		first := r.cluster.Hosts[0].Group
+		for _, h := range r.cluster.Hosts {
+			c := h.Group.Counters()
+			if c.Applied != first.Applied() || c.Pending > 0 || c.Reading > 0 || c.Applied < h.life.protocol.Status().Last {
+				return false
+			}
+		}
+		return true
+	})
+	if r.world.failed == nil {
+		if err := r.cluster.CheckDigests(); err != nil {
+			r.fail("equal digests at equal indexes", err)
+		}
+	}
+}
+
+// describe says how the members are, for an error.
+func (r *run) describe() string {
+	text := ""
+	for _, h := range r.cluster.Hosts {
+		if !h.Up() {
+			text += fmt.Sprintf("member %d is down; ", h.ID)
+			continue
+		}
+		s := h.life.protocol.Status()
+		text += fmt.Sprintf("member %d is %v of term %d, leader %d, commit %d, last %d, stable %d, applied %d; ",
+			h.ID, s.Role, s.Term, s.Leader, s.Commit, s.Last, s.Stable, s.Applied)
+	}
+	return text
+}

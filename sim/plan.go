@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/balsadb/balsa"
+)
+
+// Plan is what a run is made of: everything that is drawn before it begins. Each run draws other options ("swarm"), since
+// what all runs have in common hides what it makes impossible.
+type Plan struct {
+	Members         int
+	Pebble          bool // else the engine in memory
+	ElectionTimeout time.Duration
+	Fastest         time.Duration // of a frame's way
+	Slowest         time.Duration
+	QueueBytes      int // of a link
+	LossOneIn       int
+	DuplicateOneIn  int
+	SegmentSize     int64
+	Limits          balsa.GroupLimits
+	// Length is how long the safety phase lasts, FaultEvery the mean time between two faults.
+	Length     time.Duration
+	FaultEvery time.Duration
+	// Faults are the faults that may happen, by their numbers in the list of all.
+	Faults  []int
+	Clients clientPlan
+}
+
+// clientPlan is what the clients do.
+type clientPlan struct {
+	Count    int
+	Keys     int
+	Hot      bool          // half of the operations are about one key
+	Think    time.Duration // mean time between an answer and the next question
+	LargeOne int           // one in so many values is large; 0 for none
+	Large    int           // bytes
+	Compact  time.Duration // mean time between two compactions; 0 for none
+	OldReads int           // one in so many reads asks for an old revision
+}
+
+// pick returns one of its arguments.
+func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
+
+// NewPlan draws a run's options.
+func NewPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 0x706c616e))
+	p := Plan{
+		Members:         pick(r, 3, 3, 3, 4, 5, 5, 6, 7),
+		Pebble:          r.IntN(3) == 0,
+		ElectionTimeout: pick[time.Duration](r, 100, 200, 300, 500, 1000) * time.Millisecond,
+		Fastest:         20 * time.Microsecond,
+		QueueBytes:      pick(r, 32<<20, 1<<20, 64<<10),
+		LossOneIn:       pick(r, 0, 0, 5000, 500),
+		DuplicateOneIn:  pick(r, 0, 0, 1000, 50),
+		SegmentSize:     pick[int64](r, 8<<10, 32<<10, 256<<10),
+	}
+	p.Slowest = min(pick(r, 200*time.Microsecond, time.Millisecond, 10*time.Millisecond), p.ElectionTimeout/30)
+	p.Length = time.Duration(60+r.IntN(180)) * p.ElectionTimeout * 2
+	p.FaultEvery = time.Duration(1+r.IntN(8)) * p.ElectionTimeout
+	p.Limits = drawLimits(r)
+	if p.Pebble {
+		p.Limits.FlushBytes += 30_000 // nothing is compacted, so that each flush stays a file to be looked into
+	}
+	p.Faults = drawFaults(r)
+	p.Clients = drawClients(r, p.ElectionTimeout)
+	return p
+}
+
+func drawLimits(r *rand.Rand) balsa.GroupLimits {
+	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000)}
+	if r.IntN(4) == 0 {
+		l.ApplyCommands = 1 + r.IntN(4)
+	}
+	if r.IntN(4) == 0 {
+		l.Protocol.InflightMessages = 1 + r.IntN(4)
+	}
+	if r.IntN(4) == 0 {
+		l.Protocol.MessageBytes = pick(r, 200, 2000)
+	}
+	if r.IntN(4) == 0 {
+		l.Protocol.CacheBytes = pick(r, 1, 1000) // so that followers are served from the log's files
+	}
+	return l
+}
+
+// drawFaults switches each kind of fault on or off, in some runs few, in others most.
+func drawFaults(r *rand.Rand) []int {
+	odds := pick(r, 2, 5, 8)
+	var on []int
+	for i := range faults {
+		if r.IntN(10) < odds {
+			on = append(on, i)
+		}
+	}
+	return on
+}
+
+func drawClients(r *rand.Rand, electionTimeout time.Duration) clientPlan {
+	c := clientPlan{
+		Count: 1 + r.IntN(6), Keys: 1 + r.IntN(12), Hot: r.IntN(3) == 0,
+		Think:    pick(r, electionTimeout/8, electionTimeout/2, electionTimeout),
+		OldReads: pick(r, 0, 4, 20),
+	}
+	if r.IntN(3) == 0 {
+		c.LargeOne, c.Large = 10+r.IntN(20), pick(r, 2000, 20_000)
+	}
+	if r.IntN(2) == 0 {
+		c.Compact = time.Duration(5+r.IntN(30)) * electionTimeout
+	}
+	return c
+}
+
+func (p Plan) String() string {
+	engine := "memory"
+	if p.Pebble {
+		engine = "pebble"
+	}
+	return fmt.Sprintf("%d members, %s, election timeout %v, frames take %v to %v, %d clients on %d keys, %v with a fault every %v",
+		p.Members, engine, p.ElectionTimeout, p.Fastest, p.Slowest, p.Clients.Count, p.Clients.Keys, p.Length, p.FaultEvery)
+}
