@@ -36,7 +36,7 @@ func (d *Mem) Flip(name string, off int64, bits byte) bool {
 	f.sectors = put(f.sectors, n, flipped(at(f.sectors, n), off, bits))
 	f.durable = put(f.durable, n, flipped(at(f.durable, n), off, bits))
 	for _, w := range append(f.pending[:len(f.pending):len(f.pending)], f.doomed...) {
-		if i := n - w.first; i >= 0 && i < int64(len(w.versions)) {
+		if i := n - w.first; i >= 0 && i < int64(len(w.versions)) && w.versions[i] != superseded {
 			w.versions[i] = flipped(w.versions[i], off, bits)
 		}
 	}
@@ -214,11 +214,11 @@ func (s *survival) writes(made, old *memFile) {
 func (s *survival) scatter(made *memFile, writes []memWrite) {
 	for _, w := range writes {
 		for i, version := range w.versions {
-			if s.random()%8 < s.odds {
+			if s.random()%8 < s.odds && version != superseded {
 				made.durable = put(made.durable, w.first+int64(i), version)
 			}
 		}
-		if s.random()%8 < s.odds {
+		if s.random()%8 < s.odds && w.size >= 0 {
 			made.durableSize = w.size
 		}
 	}

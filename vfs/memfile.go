@@ -21,7 +21,8 @@ type memFile struct {
 	doomed            []memWrite // a failed Sync should have covered these; no later one will
 }
 
-// memWrite is one write, truncation or preallocation as far as it may survive: new versions of sectors, and the size after it.
+// memWrite is one write, truncation or preallocation as far as it may survive: new versions of sectors, and the size after it (-1
+// where a later one is durable).
 type memWrite struct {
 	first    int64
 	versions []*sector
@@ -117,8 +118,22 @@ func (w memWrite) onto(sectors []*sector) []*sector {
 func (f *memFile) sync() {
 	for _, w := range f.pending {
 		f.durable, f.durableSize = w.onto(f.durable), w.size
+		for i := range f.doomed {
+			f.doomed[i].supersede(w)
+		}
 	}
 	f.pending = nil
+}
+
+// superseded stands for a version of a sector that a later one has replaced on the platter: no power cut brings it back.
+var superseded = new(sector)
+
+// supersede notes that a later write of the same sectors has become durable, and with it a size.
+func (w *memWrite) supersede(later memWrite) {
+	w.size = -1
+	for n := max(w.first, later.first); n < min(w.first+int64(len(w.versions)), later.first+int64(len(later.versions))); n++ {
+		w.versions[n-w.first] = superseded
+	}
 }
 
 // memHandle is an open file of a Mem.

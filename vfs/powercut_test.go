@@ -153,6 +153,32 @@ func TestFailedSyncIsFinalForWhatItShouldHaveCovered(t *testing.T) {
 	}
 }
 
+// What a failed Sync should have covered may reach the platter or not, but never on top of what was synced later.
+func TestFailedSyncDoesNotComeBack(t *testing.T) {
+	for seed := range uint64(50) {
+		disk := vfs.NewMem()
+		file := create(t, disk, "f", strings.Repeat("old ", 300))
+		must(t, disk.SyncDir("."))
+		disk.OnOp(func(op vfs.Op) error {
+			if op.Kind == vfs.OpSync {
+				return errors.New("broken")
+			}
+			return nil
+		})
+		if file.Sync() == nil {
+			t.Fatal("the sync did not fail")
+		}
+		disk.OnOp(nil)
+		want := strings.Repeat("new ", 400)
+		_, err := file.WriteAt([]byte(want), 0)
+		must(t, err)
+		must(t, file.Sync())
+		if got := contents(t, disk.PowerCut(seeded(seed)), "f"); got != want {
+			t.Fatalf("seed %d: %d bytes, of them %d old", seed, len(got), strings.Count(got, "old "))
+		}
+	}
+}
+
 func TestHookFailsOperations(t *testing.T) {
 	disk := vfs.NewMem()
 	file := create(t, disk, "f", "")
