@@ -1,6 +1,7 @@
 package balsa
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -9,6 +10,7 @@ import (
 	"github.com/balsadb/balsa/internal/actor"
 	"github.com/balsadb/balsa/internal/wire"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/snapshot"
 )
 
 // applier gives committed commands to the state machine, in order and in batches, and tells who waits for them. It is an actor.
@@ -18,6 +20,7 @@ type applier struct {
 	replica *replica
 	machine StateMachine
 	inbox   actor.Mailbox[*applyBatch]
+	asks    actor.Mailbox[func()] // what wants the state machine between two batches
 	task    actor.Task
 	flusher *flusher // nil for a state machine in memory
 
@@ -42,9 +45,10 @@ type applyBatch struct {
 	waits   []appliedWait
 	stop    error // set where the group stops: everything that waits ends with it
 
-	replica *replica
-	applied Index // how far the state machine is; 0 where an earlier batch of the same turn says so
-	results []forwardedResult
+	replica  *replica
+	applied  Index    // how far the state machine is; 0 where an earlier batch of the same turn says so
+	restored Position // a snapshot that the state machine took; such a batch has nothing else
+	results  []forwardedResult
 }
 
 type forwardedResult struct {
@@ -76,6 +80,14 @@ func (b *applyBatch) reset() {
 }
 
 func (a *applier) turn(now actor.Instant) actor.Instant {
+	a.applyInbox()
+	for _, ask := range a.asks.Take() {
+		ask()
+	}
+	return actor.Never
+}
+
+func (a *applier) applyInbox() {
 	batches := a.inbox.Take()
 	for i, b := range batches {
 		a.add(b)
@@ -90,7 +102,7 @@ func (a *applier) turn(now actor.Instant) actor.Instant {
 		}
 	}
 	if len(batches) == 0 {
-		return actor.Never
+		return
 	}
 	a.apply()
 	last := batches[len(batches)-1]
@@ -100,13 +112,15 @@ func (a *applier) turn(now actor.Instant) actor.Instant {
 	last.applied = a.applied.Index
 	last.results, a.results = a.results, last.results
 	a.loop.applied.Post(last)
-	return actor.Never
 }
 
 // add makes entries part of the batch, and applies it whenever it is full.
 func (a *applier) add(b *applyBatch) {
 	a.waiters = append(a.waiters, b.waiters...)
 	for _, e := range b.entries {
+		if e.Index() <= a.applied.Index {
+			continue // a snapshot brought it
+		}
 		switch e.Kind() {
 		case raft.EntryNormal:
 			a.batch.Commands = append(a.batch.Commands, Command{Index: e.Index(), Term: e.Term(), Payload: e.Payload()})
@@ -143,6 +157,49 @@ func (a *applier) apply() {
 	a.bytes = 0
 }
 
+// snapshot takes the state as it is now.
+func (a *applier) snapshot() (state Snapshot, err error) {
+	machine, ok := a.machine.(Snapshotter)
+	switch {
+	case a.err != nil:
+		return nil, a.err
+	case !ok:
+		return nil, fmt.Errorf("a %T cannot give a snapshot", a.machine)
+	}
+	err = guarded(func() error { state, err = machine.Snapshot(); return err })
+	if err != nil {
+		return nil, fmt.Errorf("the state machine gave no snapshot at index %d: %w", a.applied.Index, err)
+	}
+	if at := state.Position(); at != a.applied {
+		return nil, errors.Join(fmt.Errorf("the state machine gave a snapshot at index %d of term %d, and has applied up to %d of term %d",
+			at.Index, at.Term, a.applied.Index, a.applied.Term), state.Close())
+	}
+	return state, nil
+}
+
+// restore gives the state machine a snapshot, unless it is further already, and tells the loop. What was committed below
+// it and comes from the loop later is passed over.
+func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
+	if a.err != nil {
+		return a.err
+	}
+	if entry.Position.Index > a.applied.Index {
+		err := w.restore(entry, a.machine.(Snapshotter))
+		if failed := (*panicError)(nil); errors.As(err, &failed) {
+			a.fence(err) // nobody knows what the state is now
+		}
+		if err != nil {
+			return err
+		}
+		a.applied = entry.Position
+		a.group.applied.Store(uint64(a.applied.Index))
+		a.unflushed = 0
+		a.wakeWaits()
+	}
+	a.loop.applied.Post(&applyBatch{replica: a.replica, restored: entry.Position})
+	return nil
+}
+
 // call runs the state machine.
 func (a *applier) call() error {
 	err := guarded(func() error { return a.machine.Apply(&a.batch) })
@@ -153,13 +210,16 @@ func (a *applier) call() error {
 }
 
 func (a *applier) flushIfDue() {
-	if a.flusher == nil {
+	a.unflushed += a.bytes
+	if a.unflushed < a.group.limits.FlushBytes {
 		return
 	}
-	a.unflushed += a.bytes
-	if a.unflushed >= a.group.limits.FlushBytes {
-		a.unflushed = 0
+	a.unflushed = 0
+	if a.flusher != nil {
 		a.flusher.inbox.Post(struct{}{})
+	} else if _, ok := a.machine.(Snapshotter); ok {
+		w := a.group.host.snapshots
+		w.inbox.Post(func() { w.make(w.shelf(a.replica)) })
 	}
 }
 
@@ -177,7 +237,7 @@ func (a *applier) fence(cause error) {
 func (a *applier) answer() {
 	commands := a.batch.Commands
 	local, bytes, used := 0, 0, 0
-	for used < len(a.waiters) && (a.waiters[used].index <= a.batch.Position.Index || a.err != nil) {
+	for used < len(a.waiters) && (a.waiters[used].index <= a.applied.Index || a.err != nil) {
 		w := &a.waiters[used]
 		for len(commands) > 0 && commands[0].Index < w.index {
 			commands = commands[1:]
@@ -299,11 +359,20 @@ func (f *flusher) turn(now actor.Instant) actor.Instant {
 	if len(f.inbox.Take()) == 0 || f.failed {
 		return actor.Never
 	}
-	if err := f.flush(); err != nil {
-		f.failed = true
-		r := f.replica
-		f.loop.control.Post(func() { r.fence(err) })
+	durable, err := Position{}, f.flush()
+	if err == nil {
+		err = guarded(func() (err error) { durable, err = f.machine.Durable(); return err })
 	}
+	r := f.replica
+	f.loop.control.Post(func() {
+		if err != nil {
+			r.fence(err)
+			return
+		}
+		r.durableTo(durable)
+		r.loop.touch(r)
+	})
+	f.failed = err != nil
 	return actor.Never
 }
 

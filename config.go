@@ -26,6 +26,8 @@ type HostConfig struct {
 	FS vfs.FS
 	// Dir is the log's directory in FS, "wal" by default.
 	Dir string
+	// SnapshotDir is the directory of snapshots in FS, "snapshots" by default.
+	SnapshotDir string
 	// SegmentSize is the size in bytes of the log's files, 0 for the log's default (64 MiB).
 	SegmentSize int64
 	// InboxBytes bounds what arrived from the other hosts and was not yet looked at: 256 MiB by default. What comes
@@ -53,6 +55,7 @@ func (c HostConfig) withDefaults() (HostConfig, error) {
 		return c, errors.New("HostConfig.Transport is nil: a host needs a way to reach the others, transport.NewMemory if need be")
 	}
 	c.Dir = cmp.Or(c.Dir, "wal")
+	c.SnapshotDir = cmp.Or(c.SnapshotDir, "snapshots")
 	c.InboxBytes = cmp.Or(c.InboxBytes, 256<<20)
 	if c.Scheduler == nil {
 		c.Scheduler = actor.NewGoroutines()
@@ -104,9 +107,12 @@ type GroupLimits struct {
 	// ApplyCommands and ApplyBytes bound one batch of the state machine [4,096 and 4 MiB].
 	ApplyCommands int
 	ApplyBytes    int
-	// FlushBytes is how much log a durable state machine may be behind on disk before it is told to Flush; it bounds
-	// how much is replayed after a crash [64 MiB].
+	// FlushBytes is how much log a durable state machine may be behind on disk before it is told to Flush, and one in memory
+	// before a snapshot of it is written; it bounds how much is replayed after a crash [64 MiB].
 	FlushBytes int
+	// KeepLogBytes is how much of the log, that of all groups of the host together, stays for followers that are behind though
+	// the state machine needs it no more; those further behind get a snapshot [64 MiB]. It is kept in whole files (SegmentSize).
+	KeepLogBytes int64
 	// Protocol bounds what the protocol itself holds, and the size of one command (ErrTooLarge).
 	Protocol raft.Limits
 }
@@ -119,6 +125,7 @@ func (l GroupLimits) withDefaults() GroupLimits {
 	l.ApplyCommands = cmp.Or(l.ApplyCommands, 4096)
 	l.ApplyBytes = cmp.Or(l.ApplyBytes, 4<<20)
 	l.FlushBytes = cmp.Or(l.FlushBytes, 64<<20)
+	l.KeepLogBytes = cmp.Or(l.KeepLogBytes, 64<<20)
 	l.Protocol.EntryBytes = cmp.Or(l.Protocol.EntryBytes, raft.DefaultLimits.EntryBytes)
 	return l
 }

@@ -33,6 +33,8 @@ type Group struct {
 	appliedCommands       atomic.Uint64
 	failed                atomic.Uint64
 	leaderChanges         atomic.Uint64
+	snapshotsSent         atomic.Uint64
+	snapshotsInstalled    atomic.Uint64
 	leadership            atomic.Pointer[Leadership]
 	fenced                atomic.Pointer[fencedError]
 	recovered             atomic.Bool
@@ -42,7 +44,7 @@ type Group struct {
 
 // newGroup makes a group's parts and starts its actors. It does not take part in anything before replica.join.
 func (h *Host) newGroup(config GroupConfig) (*Group, error) {
-	restored, err := h.restore(config)
+	restored, durable, err := h.restore(config)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +65,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 		loop: h.loop, group: g, config: config, raft: protocol, expiry: actor.Never,
 		leadership: Leadership{Term: restored.HardState.Term},
 		applied:    restored.Applied.Index, recoverTo: restored.Commit,
+		durable:   durable,
 		forwarded: forwards{first: h.config.Random()},
 	}
 	g.applier = &applier{group: g, loop: h.loop, replica: g.replica, machine: config.StateMachine, applied: restored.Applied}
@@ -75,6 +78,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	}
 	g.applier.task = h.scheduler.Start(fmt.Sprintf("applier of group %d", g.id), g.applier.turn)
 	g.applier.inbox.Bind(g.applier.task)
+	g.applier.asks.Bind(g.applier.task)
 	h.config.Logger.Info("group started", slog.Uint64("group", uint64(g.id)), memberAttr("member", h.config.Member),
 		slog.Uint64("term", uint64(restored.HardState.Term)), slog.Uint64("last", uint64(restored.Last)),
 		slog.Uint64("commit", uint64(restored.Commit)), slog.Uint64("applied", uint64(restored.Applied.Index)))
@@ -91,6 +95,7 @@ func (r *replica) join() {
 			r.guard(func() { r.raft.PeerConnected(r.now(), o.peer) })
 		}
 	}
+	r.durableTo(r.durable)
 	r.checkRecovered()
 	l.touch(r)
 }
@@ -187,6 +192,8 @@ func (r *replica) leave() {
 	if r.stopped == nil {
 		r.stop(ErrClosed)
 	}
+	w := r.loop.host.snapshots
+	w.inbox.Post(func() { w.forget(r) })
 	delete(r.loop.replicas, r.config.ID)
 	r.loop.order = slices.DeleteFunc(r.loop.order, func(other *replica) bool { return other == r })
 }
@@ -198,6 +205,9 @@ func (g *Group) stop() error {
 	}
 	g.applier.task.Stop()
 	g.applier.abandon(ErrClosed)
+	for _, ask := range g.applier.asks.Close() {
+		ask()
+	}
 	if g.flusher == nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ type Host struct {
 	writer    *logWriter
 	reader    *logReader
 	preparer  *logPreparer
+	snapshots *snapshotWorker
 	recovery  wal.Report
 	members   []raft.Member  // that Open knows of
 	onClose   []func() error // what Open opened
@@ -69,6 +71,9 @@ func OpenHost(config HostConfig) (*Host, error) {
 	for _, g := range recovered.Groups {
 		h.recovered[g.Group] = g
 	}
+	if h.snapshots, err = newSnapshotWorker(h); err != nil {
+		return nil, errors.Join(err, log.Close(), config.Transport.Close())
+	}
 	h.loop = newLoop(h)
 	h.writer = &logWriter{host: h, idleAt: actor.Never}
 	h.reader = &logReader{host: h}
@@ -79,6 +84,8 @@ func OpenHost(config HostConfig) (*Host, error) {
 	h.writer.inbox.Bind(h.writer.task)
 	h.reader.task = h.scheduler.Start("log reader", h.reader.turn)
 	h.reader.inbox.Bind(h.reader.task)
+	h.snapshots.task = h.scheduler.Start("snapshot worker", h.snapshots.turn)
+	h.snapshots.inbox.Bind(h.snapshots.task)
 	h.loop.bind(h.scheduler.Start("loop", h.loop.turn))
 	config.Transport.SetReceiver(h)
 	return h, nil
@@ -114,23 +121,35 @@ func (h *Host) StartGroup(config GroupConfig) (*Group, error) {
 	return g, nil
 }
 
-// restore puts together where a group's protocol starts: what the log and the state machine hold.
-func (h *Host) restore(config GroupConfig) (raft.Restored, error) {
+// restore puts together where a group's protocol starts: what the log, the state machine and its newest snapshot hold. durable is
+// how much of that the log need not have.
+func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Position, err error) {
 	state := h.recovered[config.ID]
-	restored := state.Restored(Position{})
-	machine, durable := config.StateMachine.(DurableStateMachine)
-	if !durable {
-		if state.Before.Index > 0 {
-			return restored, fmt.Errorf("group %d: its log begins after index %d, and its state machine in memory holds nothing: "+
-				"the entries before are missing", config.ID, state.Before.Index)
+	restored = state.Restored(Position{})
+	switch machine := config.StateMachine.(type) {
+	case DurableStateMachine:
+		restored.Applied, err = machine.Applied()
+		if err == nil {
+			durable, err = machine.Durable()
 		}
-		return restored, nil
+		if err == nil {
+			err = h.snapshots.spool.RemoveOlder(config.ID, math.MaxUint64) // what was being sent or received
+		}
+		if err != nil {
+			return restored, durable, fmt.Errorf("group %d: finding out how far the state machine is: %w", config.ID, err)
+		}
+	case Snapshotter:
+		if restored.Applied, err = h.snapshots.recover(config.ID, machine); err != nil {
+			return restored, durable, fmt.Errorf("group %d: %w", config.ID, err)
+		}
+		durable = restored.Applied
 	}
-	var err error
-	if restored.Applied, err = machine.Applied(); err != nil {
-		return restored, fmt.Errorf("group %d: asking the state machine how far it is: %w", config.ID, err)
+	if restored.Before.Index > restored.Applied.Index {
+		return restored, durable, fmt.Errorf("group %d: its log begins after index %d, and its state machine has applied no more than index %d: "+
+			"the entries between are missing; a snapshot was lost or is damaged. Remove this member's data and let it join again",
+			config.ID, restored.Before.Index, restored.Applied.Index)
 	}
-	return restored, nil
+	return restored, durable, nil
 }
 
 // diskFailed ends the use of the log, and with it of every group (E45).
@@ -216,10 +235,12 @@ func (h *Host) Close() error {
 	h.writer.task.Stop()
 	h.reader.task.Stop()
 	h.preparer.task.Stop()
+	h.snapshots.task.Stop()
 	h.loop.close()
 	for _, g := range h.groups {
 		err = errors.Join(err, g.stop())
 	}
+	h.snapshots.close()
 	err = errors.Join(err, h.log.Close())
 	for _, f := range h.onClose {
 		err = errors.Join(err, f())

@@ -27,6 +27,7 @@ type lab struct {
 	members []*labMember
 	frames  []labFrame
 	cut     map[[2]MemberID]bool
+	loses   func(labFrame) bool  // frames that never arrive
 	full    map[[2]MemberID]bool // queues of a transport for a peer that take nothing
 	log     strings.Builder
 	config  func(*GroupConfig)
@@ -170,6 +171,9 @@ func (l *lab) step() bool {
 	if len(l.frames) > 0 {
 		f := l.frames[0]
 		l.frames = l.frames[1:]
+		if l.loses != nil && l.loses(f) {
+			return true
+		}
 		if to := l.member(f.to); to.up {
 			if f.bulk {
 				to.receiver.ReceivedBulk(f.from, f.bytes)

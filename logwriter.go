@@ -27,10 +27,11 @@ type logWriter struct {
 	failed bool
 }
 
-// logWrite is one group's write.
+// logWrite is one group's write; write is nil where there is nothing but a position up to which its log is cut.
 type logWrite struct {
 	replica *replica
 	write   *raft.Write
+	discard raft.Position
 }
 
 // persisted says that a group's write is durable.
@@ -91,6 +92,7 @@ func (w *logWriter) idle() error {
 		return err
 	}
 	synced := w.host.scheduler.Now()
+	w.prepare()
 	w.host.config.Observer.LogWritten(LogWritten{Write: time.Duration(written - start), Sync: time.Duration(synced - written)})
 	return nil
 }
@@ -110,6 +112,10 @@ func (w *logWriter) commit(writes []logWrite) error {
 	entries, bytes := 0, 0
 	w.batch = w.batch[:0]
 	for _, lw := range writes {
+		if lw.write == nil {
+			w.discard(lw)
+			continue
+		}
 		w.batch = append(w.batch, wal.GroupWrite{Group: lw.replica.config.ID, Write: lw.write})
 		entries += len(lw.write.Entries)
 		for _, e := range lw.write.Entries {
@@ -126,17 +132,32 @@ func (w *logWriter) commit(writes []logWrite) error {
 	}
 	synced := w.host.scheduler.Now()
 	for _, lw := range writes {
-		w.host.loop.persisted.Post(persisted{lw.replica, lw.write.Seq})
+		if lw.write != nil {
+			w.host.loop.persisted.Post(persisted{lw.replica, lw.write.Seq})
+		}
 	}
 	clear(w.batch)
-	if w.host.log.NeedsPrepare() {
-		w.host.preparer.inbox.Post(struct{}{})
-	}
+	w.prepare()
 	w.idleAt = synced.Add(idleDelay)
 	w.host.config.Observer.LogWritten(LogWritten{
 		Entries: entries, Bytes: bytes, Write: time.Duration(written - start), Sync: time.Duration(synced - written),
 	})
 	return nil
+}
+
+// discard gives a part of a group's log up, with the next write.
+func (w *logWriter) discard(lw logWrite) {
+	if err := w.host.log.Discard(lw.replica.config.ID, lw.discard); err != nil {
+		w.host.config.Logger.Warn("the log was not cut", groupAttr(lw.replica.config.ID),
+			slog.Uint64("index", uint64(lw.discard.Index)), slog.String("error", err.Error()))
+	}
+}
+
+// prepare has files made and removed where there is need.
+func (w *logWriter) prepare() {
+	if w.host.log.NeedsPrepare() {
+		w.host.preparer.inbox.Post(struct{}{})
+	}
 }
 
 // logReader reads entries that are no longer in memory, beside the writer so that no sync waits for it. It is an actor.
@@ -162,6 +183,9 @@ type fetched struct {
 func (r *logReader) turn(actor.Instant) actor.Instant {
 	for _, f := range r.inbox.Take() {
 		entries, err := r.host.log.Read(f.replica.config.ID, f.fetch.Low, f.fetch.High, f.fetch.MaxBytes)
+		if errors.Is(err, wal.ErrCompacted) {
+			err = nil // the log was cut meanwhile; the protocol sees that nothing came, and asks for a snapshot where it must
+		}
 		if err != nil {
 			replica, cause := f.replica, fmt.Errorf("reading entries [%d, %d) from the log: %w", f.fetch.Low, f.fetch.High, err)
 			r.host.loop.control.Post(func() { replica.fence(cause) })

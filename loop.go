@@ -135,6 +135,9 @@ func (l *loop) takePacket(from MemberID, p *wire.Packet) {
 			r.results(p.Results.Items)
 			l.touch(r)
 		}
+	case p.Report != nil:
+		w, report := l.host.snapshots, p.Report
+		w.inbox.Post(func() { w.report(report) })
 	default:
 		if r := l.replicas[p.Envelope.Group]; r != nil {
 			r.receive(p.Envelope)
@@ -192,6 +195,7 @@ func (l *loop) takeApplied() {
 		for i := range b.results {
 			l.answerForwarded(r, b.results[i].to, b.results[i].result)
 		}
+		r.noteRestored(b.restored)
 		r.noteApplied(b.applied)
 		r.recycle(b)
 		l.touch(r)
@@ -239,7 +243,7 @@ func (h *Host) Received(from raft.MemberID, frame []byte) {
 		switch p := &packets[i]; {
 		case full:
 			h.drop(from, p)
-		case p.Results == nil && p.From() != from:
+		case p.Results == nil && p.From() != from, p.Chunk != nil:
 			h.malformed(from, errForged)
 		default:
 			bytes := len(frame) / len(packets)

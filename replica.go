@@ -32,6 +32,10 @@ type replica struct {
 	applied   Index // what the applier has reported
 	recoverTo Index // what the log had recorded as committed when this host started; 0 once applied
 
+	durable         Position // of the state machine, when the group was started
+	cutAt           Index    // the log begins after it
+	saidNoSnapshots bool
+
 	out  *applyBatch // of this turn
 	free []*applyBatch
 
@@ -117,7 +121,7 @@ func messageFormat(m raft.Message) string {
 func (r *replica) carryOut(o raft.Output) {
 	if w := o.Write; w != nil {
 		r.events.add(r.now(), "write %d of %d entries in term %d", uint64(w.Seq), uint64(len(w.Entries)), uint64(w.HardState.Term))
-		r.loop.host.writer.inbox.Post(logWrite{r, w})
+		r.loop.host.writer.inbox.Post(logWrite{replica: r, write: w})
 	}
 	for i := range o.Messages {
 		r.loop.message(o.Messages[i])
@@ -127,6 +131,9 @@ func (r *replica) carryOut(o raft.Output) {
 	}
 	for _, f := range o.Fetches {
 		r.loop.host.reader.inbox.Post(fetch{r, f})
+	}
+	for _, need := range o.Snapshots {
+		r.needSnapshot(need)
 	}
 	r.finishReads(o.Reads)
 	if o.Leadership != nil {
@@ -172,6 +179,18 @@ func (r *replica) noteApplied(index Index) {
 	r.applied = index
 	r.events.add(r.now(), "applied up to index %d", uint64(index), 0, 0)
 	r.guard(func() { r.raft.Applied(r.now(), index) })
+	r.checkRecovered()
+}
+
+// noteRestored takes note of a snapshot that the state machine took.
+func (r *replica) noteRestored(at Position) {
+	if at.Index == 0 {
+		return
+	}
+	r.applied = max(r.applied, at.Index)
+	r.events.add(r.now(), "installed a snapshot at index %d of term %d", uint64(at.Index), uint64(at.Term), 0)
+	r.guard(func() { r.raft.Install(r.now(), at) })
+	r.group.committed.Store(max(r.group.committed.Load(), uint64(at.Index)))
 	r.checkRecovered()
 }
 

@@ -61,6 +61,9 @@ type Counters struct {
 	Commands      uint64 // applied by its state machine
 	Reading       int    // read barriers that wait
 	LeaderChanges uint64 // how often this member learned of another leader
+
+	SnapshotsSent      uint64 // that other members took from this one
+	SnapshotsInstalled uint64 // that this one took
 }
 
 // Counters returns the counts. It costs nothing.
@@ -73,5 +76,8 @@ func (g *Group) Counters() Counters {
 		Commands:      g.appliedCommands.Load(),
 		Reading:       int(g.reading.Load()),
 		LeaderChanges: g.leaderChanges.Load(),
+
+		SnapshotsSent:      g.snapshotsSent.Load(),
+		SnapshotsInstalled: g.snapshotsInstalled.Load(),
 	}
 }

@@ -1,0 +1,230 @@
+package balsa
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/snapshot"
+)
+
+// snapshotWorker writes snapshots of state machines into files, sends them to followers that need entries which the log
+// has no longer, and receives them. It is an actor of its own, so that neither the log nor a heartbeat waits for it.
+//
+//	leader    loop ──need──▶ worker ──ask──▶ applier: Snapshot ──▶ worker: file ──pieces, bulk lane──▶
+//	follower  ──▶ worker: file, verified and durable ──▶ applier: Restore ──▶ loop: the protocol's Install
+//
+// A file is written first and sent then, on both sides: so a follower that is slow keeps nobody waiting, several share one
+// file, and a state machine is never given a snapshot that was not verified to its end.
+type snapshotWorker struct {
+	host  *Host
+	spool *snapshot.Spool
+	inbox actor.Mailbox[func()]
+	task  actor.Task
+	now   actor.Instant
+
+	shelves  []*shelf
+	sends    []*snapshotSend
+	receipts []*snapshotReceipt
+
+	arrived atomic.Int64 // bytes of pieces in the inbox
+}
+
+// shelf is what the worker has of one group's own snapshots.
+type shelf struct {
+	replica *replica
+	newest  raft.Position // of the file, zero where there is none
+	making  bool
+	waiting []*snapshotSend // for the one that is being made
+}
+
+func newSnapshotWorker(h *Host) (*snapshotWorker, error) {
+	spool, err := snapshot.OpenSpool(h.config.FS, h.config.SnapshotDir)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshotWorker{host: h, spool: spool}, nil
+}
+
+func (w *snapshotWorker) turn(now actor.Instant) actor.Instant {
+	w.now = now
+	for _, act := range w.inbox.Take() {
+		act()
+	}
+	return min(w.pumpSends(), w.expireReceipts())
+}
+
+func (w *snapshotWorker) shelf(r *replica) *shelf {
+	i := slices.IndexFunc(w.shelves, func(s *shelf) bool { return s.replica == r })
+	if i < 0 {
+		i = len(w.shelves)
+		w.shelves = append(w.shelves, &shelf{replica: r})
+	}
+	return w.shelves[i]
+}
+
+// make has a new snapshot of the group's state machine made.
+func (w *snapshotWorker) make(s *shelf) {
+	if s.making {
+		return
+	}
+	s.making = true
+	a := s.replica.applier
+	a.asks.Post(func() {
+		state, err := a.snapshot()
+		if !w.inbox.Post(func() { w.made(s, state, err) }) && state != nil {
+			_ = state.Close()
+		}
+	})
+}
+
+// made writes the state into a file, and starts whoever waits for it.
+func (w *snapshotWorker) made(s *shelf, state Snapshot, err error) {
+	s.making = false
+	if err == nil {
+		err = w.write(s, state)
+	}
+	waiting := s.waiting
+	s.waiting = nil
+	if err != nil {
+		w.host.config.Logger.Warn("a snapshot could not be made", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
+		for _, send := range waiting {
+			w.sendFailed(send)
+		}
+		return
+	}
+	for _, send := range waiting {
+		w.begin(send)
+	}
+	w.tidy(s)
+}
+
+// write makes the state a durable file. It closes the state.
+func (w *snapshotWorker) write(s *shelf, state Snapshot) (err error) {
+	defer func() {
+		if closing := state.Close(); err == nil {
+			err = closing
+		}
+	}()
+	at := state.Position()
+	part, err := w.spool.Create(snapshot.Entry{Group: s.replica.config.ID, Position: at})
+	if err != nil {
+		return err
+	}
+	if err := writeSnapshot(part, snapshot.Meta{Group: s.replica.config.ID, Position: at}, state); err != nil {
+		_ = part.Abort() // the first error tells more
+		return err
+	}
+	if err := part.Commit(); err != nil {
+		return err
+	}
+	w.shelved(s, at)
+	return nil
+}
+
+func writeSnapshot(to io.Writer, meta snapshot.Meta, state Snapshot) error {
+	out, err := snapshot.NewWriter(to, meta)
+	if err != nil {
+		return err
+	}
+	if err := guarded(func() error { _, err := state.WriteTo(out); return err }); err != nil {
+		return fmt.Errorf("writing the state at index %d: %w", meta.Position.Index, err)
+	}
+	return out.Close()
+}
+
+// shelved notes a durable file. A state machine in memory starts from it again, so the log before it is not needed any more.
+func (w *snapshotWorker) shelved(s *shelf, at raft.Position) {
+	if at.Index <= s.newest.Index {
+		return
+	}
+	s.newest = at
+	if r := s.replica; r.inMemory() {
+		w.host.loop.control.Post(func() { r.durableTo(at) })
+	}
+}
+
+// tidy removes files that are of no more use: all but the newest, and of a durable state machine that one too, once it
+// was sent to everybody.
+func (w *snapshotWorker) tidy(s *shelf) {
+	below := s.newest.Index
+	if !s.replica.inMemory() && len(s.waiting) == 0 && !slices.ContainsFunc(w.sends, func(send *snapshotSend) bool { return send.replica == s.replica }) {
+		below, s.newest = below+1, raft.Position{}
+	}
+	if err := w.spool.RemoveOlder(s.replica.config.ID, below); err != nil {
+		w.host.config.Logger.Warn("old snapshots could not be removed", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
+	}
+}
+
+func groupAttr(id GroupID) slog.Attr { return slog.Uint64("group", uint64(id)) }
+
+// recover gives a state machine in memory the newest snapshot that is whole, and returns its position. A damaged one is
+// passed over: the log may reach back further.
+func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, err error) {
+	all, err := w.spool.List()
+	if err != nil {
+		return at, err
+	}
+	for _, entry := range slices.Backward(all) {
+		if entry.Group != id {
+			continue
+		}
+		if err = w.restore(entry, machine); err == nil {
+			return entry.Position, nil
+		}
+		w.host.config.Logger.Error("a snapshot is of no use; an older one or the log itself may be", groupAttr(id),
+			slog.Uint64("index", uint64(entry.Position.Index)), slog.String("error", err.Error()))
+	}
+	return Position{}, nil
+}
+
+// restore gives a snapshot to a state machine.
+func (w *snapshotWorker) restore(entry snapshot.Entry, machine Snapshotter) error {
+	file, err := w.spool.Open(entry)
+	if err != nil {
+		return err
+	}
+	err = guarded(func() error { return machine.Restore(entry.Position, file) })
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// forget ends all that is under way for a group that is closed.
+func (w *snapshotWorker) forget(r *replica) {
+	for _, s := range slices.Clone(w.sends) {
+		if s.replica == r {
+			w.end(s)
+		}
+	}
+	for _, c := range slices.Clone(w.receipts) {
+		if c.replica == r {
+			w.abort(c)
+		}
+	}
+	w.shelves = slices.DeleteFunc(w.shelves, func(s *shelf) bool { return s.replica == r })
+}
+
+// close ends everything. The actor is stopped by now: whoever calls it owns the worker.
+func (w *snapshotWorker) close() {
+	for _, act := range w.inbox.Close() {
+		act() // states are closed so
+	}
+	for len(w.sends) > 0 {
+		w.end(w.sends[0])
+	}
+	for len(w.receipts) > 0 {
+		w.abort(w.receipts[0])
+	}
+}
+
+// inMemory reports whether the group's state machine keeps its state in memory.
+func (r *replica) inMemory() bool {
+	_, durable := r.config.StateMachine.(DurableStateMachine)
+	return !durable
+}
