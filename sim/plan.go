@@ -21,6 +21,8 @@ type Plan struct {
 	DuplicateOneIn  int
 	SegmentSize     int64
 	Limits          balsa.GroupLimits
+	// Reconfigured: each life of a member has limits and segments of its own.
+	Reconfigured bool
 	// Length is how long the safety phase lasts, FaultEvery the mean time between two faults.
 	Length     time.Duration
 	FaultEvery time.Duration
@@ -50,26 +52,26 @@ func NewPlan(seed uint64) Plan {
 	p := Plan{
 		Members:         pick(r, 3, 3, 3, 4, 5, 5, 6, 7),
 		Pebble:          r.IntN(3) == 0,
-		ElectionTimeout: pick[time.Duration](r, 100, 200, 300, 500, 1000) * time.Millisecond,
+		ElectionTimeout: pick[time.Duration](r, 100, 200, 500, 1000, 1000, 1000) * time.Millisecond,
 		Fastest:         20 * time.Microsecond,
 		QueueBytes:      pick(r, 32<<20, 1<<20, 64<<10),
 		LossOneIn:       pick(r, 0, 0, 5000, 500),
 		DuplicateOneIn:  pick(r, 0, 0, 1000, 50),
-		SegmentSize:     pick[int64](r, 8<<10, 32<<10, 256<<10),
+		SegmentSize:     drawSegmentSize(r),
 	}
 	p.Slowest = min(pick(r, 200*time.Microsecond, time.Millisecond, 10*time.Millisecond), p.ElectionTimeout/30)
 	p.Length = time.Duration(60+r.IntN(180)) * p.ElectionTimeout * 2
 	p.FaultEvery = time.Duration(1+r.IntN(8)) * p.ElectionTimeout
-	p.Limits = drawLimits(r)
-	if p.Pebble {
-		p.Limits.FlushBytes += 30_000 // nothing is compacted, so that each flush stays a file to be looked into
-	}
+	p.Reconfigured = r.IntN(3) == 0
+	p.Limits = p.drawLimits(r)
 	p.Faults = drawFaults(r)
 	p.Clients = drawClients(r, p.ElectionTimeout)
 	return p
 }
 
-func drawLimits(r *rand.Rand) balsa.GroupLimits {
+func drawSegmentSize(r *rand.Rand) int64 { return pick[int64](r, 8<<10, 32<<10, 256<<10) }
+
+func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
 	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000)}
 	if r.IntN(4) == 0 {
 		l.ApplyCommands = 1 + r.IntN(4)
@@ -82,6 +84,9 @@ func drawLimits(r *rand.Rand) balsa.GroupLimits {
 	}
 	if r.IntN(4) == 0 {
 		l.Protocol.CacheBytes = pick(r, 1, 1000) // so that followers are served from the log's files
+	}
+	if p.Pebble {
+		l.FlushBytes += 30_000 // nothing is compacted, so that each flush stays a file to be looked into
 	}
 	return l
 }
@@ -101,9 +106,9 @@ func drawFaults(r *rand.Rand) []int {
 func drawClients(r *rand.Rand, electionTimeout time.Duration) clientPlan {
 	c := clientPlan{
 		Count: 1 + r.IntN(6), Keys: 1 + r.IntN(12), Hot: r.IntN(3) == 0,
-		Think:    pick(r, electionTimeout/8, electionTimeout/2, electionTimeout),
 		OldReads: pick(r, 0, 4, 20),
 	}
+	c.Think = time.Duration(c.Count) * pick[time.Duration](r, 100, 200, 400, 800) * time.Millisecond
 	if r.IntN(3) == 0 {
 		c.LargeOne, c.Large = 10+r.IntN(20), pick(r, 2000, 20_000)
 	}

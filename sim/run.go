@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -93,7 +94,7 @@ func newRun(options RunOptions) *run {
 	}
 	r.cluster = must(NewCluster(w, Options{
 		Members: r.plan.Members, ElectionTimeout: r.plan.ElectionTimeout, Limits: r.plan.Limits,
-		SegmentSize: r.plan.SegmentSize, NewState: newState, IgnoreSync: options.ignoreSync,
+		SegmentSize: r.plan.SegmentSize, NewState: newState, IgnoreSync: options.ignoreSync, Life: r.configure,
 	}))
 	n := r.cluster.Network
 	r.network = n
@@ -106,6 +107,15 @@ func newRun(options RunOptions) *run {
 		n.DuplicateOneIn = 0
 	}
 	return r
+}
+
+// configure gives a member's next life limits and segments of its own.
+func (r *run) configure(h *Host, host *balsa.HostConfig, group *balsa.GroupConfig) {
+	if !r.plan.Reconfigured {
+		return
+	}
+	random := rand.New(rand.NewPCG(r.world.seed, 0x6c696665<<16|uint64(h.Crashes)<<8|uint64(h.ID)))
+	host.SegmentSize, group.Limits = drawSegmentSize(random), r.plan.drawLimits(random)
 }
 
 func (r *run) safetyPhase() {
