@@ -21,6 +21,8 @@ type Campaign struct {
 }
 
 // Run makes the runs and returns their report. It ends early with the context, and then reports what there is.
+//
+//balsa:edge it measures real time, and starts a goroutine for each job; a run is a world of its own, on one of them
 func (c Campaign) Run(ctx context.Context) Report {
 	jobs := c.Jobs
 	if jobs <= 0 {
@@ -33,10 +35,10 @@ func (c Campaign) Run(ctx context.Context) Report {
 		ctx, stop = context.WithTimeout(ctx, c.Limit)
 		defer stop()
 	}
-	p := &progress{campaign: c, report: newReport(jobs), began: time.Now(), next: c.First}
+	p := &progress{campaign: c, report: newReport(jobs, c.Without), began: time.Now(), next: c.First}
 	var group sync.WaitGroup
 	for range jobs {
-		group.Go(func() { //balsa:edge each run is a world of its own, on one goroutine
+		group.Go(func() {
 			for {
 				seed, more := p.take(ctx)
 				if !more {
@@ -76,6 +78,8 @@ func (p *progress) take(ctx context.Context) (seed uint64, more bool) {
 }
 
 // done takes a result into account, and reports whether the campaign is over.
+//
+//balsa:edge it measures real time
 func (p *progress) done(result Result) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

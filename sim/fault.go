@@ -3,7 +3,6 @@ package sim
 import (
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -73,10 +72,25 @@ func (r *run) inject(number int, f *fault, random *rand.Rand) {
 // skips reports whether a fault is left out of this run.
 func (r *run) skips(number int, f *fault) bool {
 	o := &r.options
-	return o.Faults > 0 && number >= o.Faults || slices.Contains(o.Drop, number) ||
-		slices.ContainsFunc(o.Without, func(name string) bool {
-			return name == f.class || name == f.name || name == f.class+"/"+f.name || strings.EqualFold(name, "all")
-		})
+	return o.Faults > 0 && number >= o.Faults || slices.Contains(o.Drop, number) || leavesOut(o.Without, f)
+}
+
+// leavesOut reports whether one of the names is a fault's, its class's, or "all".
+func leavesOut(without []string, f *fault) bool {
+	return slices.ContainsFunc(without, func(name string) bool {
+		return name == "all" || name == f.class || name == f.name || name == f.class+"/"+f.name
+	})
+}
+
+// faultNames returns the names of a class's faults.
+func faultNames(class string) []string {
+	var names []string
+	for i := range faults {
+		if faults[i].class == class {
+			names = append(names, faults[i].name)
+		}
+	}
+	return names
 }
 
 // later runs fn unless everything is being healed by then.

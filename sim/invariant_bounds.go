@@ -35,7 +35,7 @@ func (b *bounded) turned(h *Host, _ *raft.Status) error {
 }
 
 func (b *bounded) finish() error {
-	b.run.peaks["longest mailbox"] = max(b.run.peaks["longest mailbox"], uint64(b.longest))
+	b.run.raise("messages in one mailbox", uint64(b.longest))
 	for _, h := range b.run.cluster.Hosts {
 		if c := h.Group.Counters(); c.Pending > 0 || c.Reading > 0 {
 			return fmt.Errorf("at rest member %d has %d proposals and %d reads without an answer", h.ID, c.Pending, c.Reading)

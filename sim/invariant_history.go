@@ -14,7 +14,7 @@ func (*linearizable) name() string { return "linearizable history" }
 
 func (l *linearizable) finish() error {
 	r := l.run
-	for _, op := range r.issued {
+	for _, op := range r.issued { //balsa:unordered each is told for itself
 		if op.applied == 0 {
 			op.call.NotDone() // the run is over, and it is in no log
 		}

@@ -38,7 +38,7 @@ func (r *run) livenessPhase() {
 	r.heal(majority)
 	r.progress("a healed majority", majority)
 	r.heal(hosts)
-	r.progress("all members, healed,", hosts)
+	r.progress("the healed cluster", hosts)
 	if r.world.failed == nil {
 		r.rest()
 	}
@@ -90,10 +90,10 @@ func (r *run) progress(who string, hosts []*Host) {
 		}
 		return true
 	}
-	r.within(leaderWithin, who+" has no leader", leads)
+	r.within(leaderWithin, who, "has a leader", leads)
 	var index balsa.Index
-	r.within(commitWithin, who+" commits nothing", r.proposing(hosts, &index))
-	r.within(convergeWithin, who+" does not become equal", func() bool {
+	r.within(commitWithin, who, "commits", r.proposing(hosts, &index))
+	r.within(convergeWithin, who, "has applied all", func() bool {
 		for _, h := range hosts {
 			if !h.Up() || h.Group.Applied() < index {
 				return false
@@ -104,17 +104,16 @@ func (r *run) progress(who string, hosts []*Host) {
 }
 
 // within steps until the condition holds, for so many election timeouts at most.
-func (r *run) within(timeouts int, otherwise string, condition func() bool) {
+func (r *run) within(timeouts int, who, what string, condition func() bool) {
 	if r.world.failed != nil {
 		return
 	}
 	begun := r.world.now
 	err := r.world.RunUntil(time.Duration(timeouts)*r.plan.ElectionTimeout, condition)
 	if err != nil && r.world.failed == nil {
-		r.fail("liveness", fmt.Errorf("%s within %d election timeouts: %s", otherwise, timeouts, r.describe()))
+		r.fail("liveness", fmt.Errorf("it is not so that %s %s within %d election timeouts: %s", who, what, timeouts, r.describe()))
 	}
-	name := "liveness: most election timeouts until it no longer holds that " + otherwise
-	r.peaks[name] = max(r.peaks[name], uint64((r.world.now-begun)/actor.Instant(r.plan.ElectionTimeout)))
+	r.raise("election timeouts until "+who+" "+what, uint64((r.world.now-begun)/actor.Instant(r.plan.ElectionTimeout)))
 }
 
 // proposing asks one of the hosts after the other, until a command is acknowledged.
@@ -150,7 +149,7 @@ func (r *run) proposing(hosts []*Host, index *balsa.Index) func() bool {
 
 // rest waits until nobody has anything to do but to send heartbeats, and demands that all are equal then.
 func (r *run) rest() {
-	r.within(convergeWithin, "all members, at rest, are not equal", func() bool {
+	r.within(convergeWithin, "the whole cluster", "is at rest", func() bool {
 		first := r.cluster.Hosts[0].Group
 		for _, h := range r.cluster.Hosts {
 			c := h.Group.Counters()

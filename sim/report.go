@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -20,6 +21,7 @@ type Report struct {
 	Steps      uint64        `json:"steps"`
 	Counters   Counters      `json:"counters"`
 	Peaks      Counters      `json:"peaks"`
+	Without    []string      `json:"without,omitempty"`
 	Violations []Failure     `json:"violations"`
 }
 
@@ -30,8 +32,8 @@ type Failure struct {
 	Violation *Violation `json:"violation"`
 }
 
-func newReport(jobs int) Report {
-	return Report{Jobs: jobs, Members: Counters{}, Counters: Counters{}, Peaks: Counters{}, Violations: []Failure{}}
+func newReport(jobs int, without []string) Report {
+	return Report{Jobs: jobs, Without: without, Members: Counters{}, Counters: Counters{}, Peaks: Counters{}, Violations: []Failure{}}
 }
 
 func (p *Report) add(r Result) {
@@ -71,22 +73,108 @@ func (p *Report) Line() string {
 		p.Runs, p.Simulated.Hours(), p.SpeedUp(), p.Counters["operations acknowledged"], p.Counters["elections"], len(p.Violations))
 }
 
+// Floors are how often things must happen in an hour of simulated time, fixed beforehand: hours in which nothing happens are
+// worth nothing. A campaign of an hour or more is held to them.
+var Floors = map[string]float64{
+	"operations acknowledged": 10_000,
+	"elections":               100,
+	"lives that ended":        100,
+	"torn tails":              1,
+	"commands replayed":       5_000,
+}
+
+// faultFloor is the floor of each fault.
+const faultFloor = 3
+
+// FloorsMissed returns what happened less often than it must. Faults that were left out on purpose do not count.
+func (p *Report) FloorsMissed() []string {
+	if p.Simulated < time.Hour {
+		return nil
+	}
+	var missed []string
+	check := func(name string, floor float64) {
+		if rate := p.PerHour(name); rate < floor {
+			missed = append(missed, fmt.Sprintf("%s: %.1f in a simulated hour, the floor is %.0f", name, rate, floor))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(Floors)) {
+		check(name, Floors[name])
+	}
+	for i := range faults {
+		if !leavesOut(p.Without, &faults[i]) {
+			check(faults[i].name, faultFloor)
+		}
+	}
+	return missed
+}
+
+// sections are how the counters are told to people. What is in none of them comes last.
+var sections = []struct {
+	title string
+	names []string
+}{
+	{"work", []string{
+		"operations asked", "operations acknowledged", "acknowledged: get", "acknowledged: put", "acknowledged: delete", "acknowledged: swap",
+		"operations refused", "unknown outcomes", "answers that clients did not wait for", "large values", "compactions",
+		"reads of old revisions", "reads of compacted revisions, refused", "commands replayed",
+	}},
+	{"protocol", []string{
+		"elections", "terms campaigned in", "pre-votes asked for", "offices given up", "transfers that came about",
+		"snapshots needed", "snapshots sent", "snapshots installed",
+	}},
+	{"lives", []string{
+		"lives that ended", "starts: new", "starts: clean end", "starts: torn tail", "torn tails", "torn bytes cut",
+		"starts that the disk refused", "members fenced by their disk",
+	}},
+	{"disks", []string{
+		"log syncs", "log segments filled", "log segments removed", "audits of disks", "syncs that stalled",
+		"operations that the disk failed", "disk operations refused for want of space",
+	}},
+	{"frames", []string{
+		"frames sent", "frames delivered", "frames lost", "frames duplicated", "frames replayed", "frames refused by full queues",
+		"packets dropped for want of room", "bulk frames", "connections broken",
+	}},
+}
+
 // Write writes the report for people.
 func (p *Report) Write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, value any) { fmt.Fprintf(w, "%v\t  %s\n", value, name) }
-	row("runs", p.Runs)
-	row("of them on Pebble", p.Pebble)
+	fmt.Fprintf(w, "\t  RUNS\n")
+	row("runs, each with a seed of its own", p.Runs)
+	for _, members := range slices.Sorted(maps.Keys(p.Members)) {
+		row(members+" members", p.Members[members])
+	}
+	row("on Pebble, the others on the engine in memory", p.Pebble)
 	row("simulated hours of clusters", fmt.Sprintf("%.2f", p.Simulated.Hours()))
-	row(fmt.Sprintf("minutes of real time, %d jobs", p.Jobs), fmt.Sprintf("%.2f", p.Elapsed.Minutes()))
-	row("times faster than real time, per job", fmt.Sprintf("%.0f", p.SpeedUp()))
+	row(fmt.Sprintf("minutes of real time with %d jobs", p.Jobs), fmt.Sprintf("%.2f", p.Elapsed.Minutes()))
+	row("times as fast as real time, per job", fmt.Sprintf("%.0f", p.SpeedUp()))
 	row("steps", p.Steps)
-	for _, name := range slices.Sorted(maps.Keys(p.Counters)) {
-		row(name, p.Counters[name])
+	told := map[string]bool{}
+	section := func(title string, names []string) {
+		fmt.Fprintf(w, "\t  %s\n", strings.ToUpper(title))
+		for _, name := range names {
+			told[name] = true
+			row(name, p.Counters[name])
+		}
 	}
+	for _, s := range sections {
+		section(s.title, s.names)
+	}
+	for _, class := range [...]string{"network", "process", "disk", "clock"} {
+		section("faults: "+class, faultNames(class))
+	}
+	section("other", slices.DeleteFunc(slices.Sorted(maps.Keys(p.Counters)), func(name string) bool { return told[name] }))
+	fmt.Fprintf(w, "\t  THE LARGEST\n")
 	for _, name := range slices.Sorted(maps.Keys(p.Peaks)) {
-		row("at most: "+name, p.Peaks[name])
+		row(name, p.Peaks[name])
 	}
-	fmt.Fprintf(w, "violations: %d\t\n", len(p.Violations))
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, missed := range p.FloorsMissed() {
+		fmt.Fprintf(out, "floor not met: %s\n", missed)
+	}
+	_, err := fmt.Fprintf(out, "violations: %d\n", len(p.Violations))
+	return err
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -197,6 +198,9 @@ func (r *run) collect(h *Host) {
 	}
 }
 
+// raise notes how large something was.
+func (r *run) raise(name string, n uint64) { r.peaks[name] = max(r.peaks[name], n) }
+
 func first[A, B any](a A, _ B) A { return a }
 
 func (r *run) result() Result {
@@ -210,22 +214,16 @@ func (r *run) result() Result {
 		r.counters["operations that the disk failed"] += h.disk.errors
 		_ = h.State.(*StoreState).Close()
 	}
-	t := r.network.Traffic
-	for name, n := range map[string]uint64{
+	t := &r.network.Traffic
+	r.counters.add(Counters{
 		"frames sent": t.Sent, "frames delivered": t.Delivered, "frames lost": t.Lost, "frames duplicated": t.Duplicated,
 		"frames replayed": t.Replayed, "frames refused by full queues": t.Refused, "bulk frames": t.Bulk, "connections broken": t.Breaks,
-	} {
-		r.counters[name] += n
-	}
+	})
 	r.counters["operations asked"] += uint64(r.asked)
 	r.counters["commands replayed"] += uint64(len(r.replay.done) - 1)
 	r.counters["torn tails"] = r.counters["starts: torn tail"]
-	r.peaks["highest term"] = uint64(r.term)
-	for name, n := range r.counters {
-		if n == 0 {
-			delete(r.counters, name)
-		}
-	}
+	r.raise("term", uint64(r.term))
+	maps.DeleteFunc(r.counters, func(_ string, n uint64) bool { return n == 0 })
 	return Result{
 		Options: r.options, Plan: r.plan, Hash: r.world.hash, Steps: r.world.steps,
 		Simulated: time.Duration(r.world.now - r.begun), Counters: r.counters, Peaks: r.peaks, Faults: r.injected, Violation: r.violation,
