@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +23,7 @@ import (
 
 // The long version: go test ./cmd/balsa -run TestChaos -chaos-rounds 20 -timeout 30m
 var (
-	chaosRounds = flag.Int("chaos-rounds", 5, "how many faults TestChaos lives through")
+	chaosRounds = flag.Int("chaos-rounds", 6, "how many faults TestChaos lives through")
 	chaosSeed   = flag.Uint64("chaos-seed", uint64(time.Now().UnixNano()), "what decides its faults and requests")
 )
 
@@ -79,7 +81,7 @@ func (c *counter) await(ctx context.Context, more int) error {
 // TestChaos kills, stops and cuts off members under load, and has what the clients were told judged. Members keep
 // unsynced writes in their own memory, so that a kill is a power cut: what was acknowledged without a sync is lost.
 func TestChaos(t *testing.T) {
-	s := newStorm(t, "--testing-hold-unsynced-writes=true")
+	s := newStorm(t, "--testing-hold-unsynced-writes=true", "--testing-log-segment-bytes=32768")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*chaosRounds)*time.Minute)
 	defer cancel()
 	load, stop := context.WithCancel(ctx)
@@ -101,6 +103,21 @@ func TestChaos(t *testing.T) {
 	stop()
 	clients.Wait()
 	s.judge(ctx)
+	if n := s.snapshots(); n > 0 {
+		t.Logf("%d snapshots were installed", n)
+	} else if *chaosRounds >= len(faults) {
+		t.Error("no snapshot was installed")
+	}
+}
+
+// snapshots counts, in the members' logs, those that were installed.
+func (s *storm) snapshots() (n int) {
+	for _, m := range s.cluster.Members {
+		log, err := os.ReadFile(m.Log)
+		s.must(err)
+		n += bytes.Count(log, []byte(`"a snapshot is installed"`))
+	}
+	return n
 }
 
 func newStorm(t *testing.T, args ...string) *storm {
@@ -165,6 +182,11 @@ var faults = []fault{
 		p := s.proxies[s.random.IntN(3)]
 		p.Cut()
 		return func(context.Context) error { p.Heal(); return nil }, nil
+	}},
+	{"a member killed until the others' logs begin behind its own", 400, func(s *storm) (func(context.Context) error, error) {
+		m := s.anyone()
+		m.Kill()
+		return m.Restart, nil
 	}},
 	{"one killed while another is stopped", 6, func(s *storm) (func(context.Context) error, error) {
 		first := s.random.IntN(3)

@@ -147,6 +147,7 @@ func (m *member) openHost() (err error) {
 	m.host, err = balsa.OpenHost(balsa.HostConfig{
 		Member: id.Member, Cluster: id.Cluster.ID, DataDir: id.ID, FS: m.logFS(), Dir: datadir.LogDir,
 		Transport: m.transport, Logger: m.logger, Observer: m.observer,
+		SegmentSize: int64(m.plan.settings.Count("testing-log-segment-bytes")),
 	})
 	if err != nil {
 		return err
@@ -159,8 +160,17 @@ func (m *member) openHost() (err error) {
 	m.group, err = m.host.StartGroup(balsa.GroupConfig{
 		ID: theGroup, Members: members, StateMachine: m.store,
 		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership,
+		Limits: m.limits(),
 	})
 	return err
+}
+
+// limits are the group's, as the testing flags want them.
+func (m *member) limits() (limits balsa.GroupLimits) {
+	if size := m.plan.settings.Count("testing-log-segment-bytes"); size > 0 {
+		limits.FlushBytes, limits.KeepLogBytes = int(size/2), 1
+	}
+	return limits
 }
 
 // logFS is the file system of the log, as the testing flags want it.
