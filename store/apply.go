@@ -157,8 +157,10 @@ func (e *execution) dispatch(kind Kind, request []byte) ([]byte, error) {
 
 func (e *execution) applyPut(request []byte) ([]byte, error) {
 	r := &e.putRequest
-	if err := unmarshal(request, r); err != nil {
-		return nil, err
+	if !aliasPut(request, r) {
+		if err := unmarshal(request, r); err != nil {
+			return nil, err
+		}
 	}
 	if err := checkPutRequest(r); err != nil {
 		return nil, err
