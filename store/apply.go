@@ -24,6 +24,7 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 			batch.Position.Index, e.applied.Index)
 	}
 	saved, savedMembers := e.counters, e.members
+	e.collecting = s.hub.watching.Load() > 0
 	err := s.execute(batch)
 	for _, v := range [...]*view{&e.view, &e.durable} {
 		if closing := v.close(); err == nil {
@@ -43,6 +44,7 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 	e.remember()
 	e.finish()
 	s.publish()
+	s.tellWatchers()
 	if e.unflushed.full() {
 		if s.failure = s.forgetFlushed(); s.failure != nil {
 			return s.failure

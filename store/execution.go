@@ -25,6 +25,9 @@ type execution struct {
 
 	index []indexRecord // of the batch, which come after the log's
 
+	collecting bool     // somebody watched when the batch began
+	news       []change // all of the batch, if so
+
 	keyBytes, valueBytes []byte        // scratch
 	putRequest           pb.PutRequest // the one being executed
 }
@@ -61,6 +64,9 @@ func (e *execution) commit() {
 		e.keyBytes = e.appendLogKey(e.keyBytes[:0], c.at)
 		e.valueBytes = appendLogValue(e.valueBytes[:0], &c.version, &e.garbage, c.key, c.value)
 		e.batch.Set(e.keyBytes, e.valueBytes)
+	}
+	if e.collecting {
+		e.news = append(e.news, e.changes...)
 	}
 	if len(e.changes) > 0 {
 		e.tallies = append(e.tallies, e.garbage)

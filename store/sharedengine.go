@@ -92,4 +92,5 @@ func (s *Store) adopt(e engine.Engine, c contents, unflushed unflushed) {
 	}
 	s.collection.start(c.progress, c.counters.compacted)
 	s.publish()
+	s.hub.inbox.skip(c.counters.revision)
 }

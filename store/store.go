@@ -32,6 +32,7 @@ type Store struct {
 	failure error // of the engine; nothing is applied after it
 
 	collection collection
+	hub        hub
 	chunkBytes int64
 }
 
@@ -68,6 +69,7 @@ func open(e engine.Engine, home engine.Home, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.hub.bounds = defaultWatchBounds
 	s.collection.moved.L = &s.collection.mu
 	s.adopt(e, found, newUnflushed(found.counters.applied.Index, generationKeys))
 	return s, s.forgetFlushed()
