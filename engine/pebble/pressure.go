@@ -1,6 +1,10 @@
 package pebble
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // pressure makes writers wait where flushes or compactions have fallen far behind. Pebble can do that itself, but
 // a writer that waits inside Pebble would wait for ever once the disk has failed.
@@ -15,11 +19,11 @@ type pressure struct {
 const lookEvery = 1 << 20
 
 func newPressure(options Options) *pressure {
-	return &pressure{
-		memTables: 4 * options.MemTableBytes,
-		sublevels: 40,
-		relief:    make(chan struct{}, 1),
+	p := &pressure{memTables: 4 * options.MemTableBytes, sublevels: 40, relief: make(chan struct{}, 1)}
+	if options.Deterministic { // nothing is flushed or compacted by itself: who waited for that would wait for ever
+		p.memTables, p.sublevels = math.MaxUint64, math.MaxInt32
 	}
+	return p
 }
 
 // relieved is called when a flush or a compaction has ended.
