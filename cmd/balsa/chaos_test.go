@@ -133,14 +133,22 @@ func newStorm(t *testing.T, args ...string) *storm {
 		return p.Address()
 	}})
 	for _, m := range s.cluster.Members {
-		c, err := clientv3.New(clientv3.Config{
-			Endpoints: []string{m.Endpoint}, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
-		})
-		s.must(err)
-		t.Cleanup(func() { c.Close() })
-		s.clients = append(s.clients, c)
+		s.clients = append(s.clients, dial(t, m.Endpoint))
 	}
 	return s
+}
+
+// dial returns a client of one endpoint.
+func dial(t *testing.T, endpoint string) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{endpoint}, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 func (s *storm) must(err error) {
