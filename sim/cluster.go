@@ -122,7 +122,7 @@ func (h *Host) Start() (err error) {
 		Random: c.World.Uint64, Logger: c.options.Logger,
 	}
 	config := balsa.GroupConfig{
-		ID: group, Members: c.members(), StateMachine: h.State,
+		ID: group, Members: c.members(), StateMachine: h.machine(),
 		ElectionTimeout: c.options.ElectionTimeout, Limits: c.options.Limits,
 	}
 	if c.options.Life != nil {
@@ -148,6 +148,14 @@ func (h *Host) Start() (err error) {
 func (h *Host) stillborn(cause error) error {
 	h.end(true)
 	return fmt.Errorf("seed %d, host %d: %w", h.cluster.World.seed, h.ID, cause)
+}
+
+// machine returns the state machine that the runtime drives.
+func (h *Host) machine() balsa.StateMachine {
+	if s, ok := h.State.(*StoreState); ok {
+		return s.machine()
+	}
+	return h.State
 }
 
 func (c *Cluster) members() []raft.Member {

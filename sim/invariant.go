@@ -27,6 +27,8 @@ type (
 	applyWatcher interface {
 		applied(*Host, *balsa.Batch) error
 	}
+	// restoreWatcher is told of each state that a snapshot has replaced.
+	restoreWatcher interface{ restored(*Host) error }
 	// lifeWatcher is told of lives that begin, and of those that are over.
 	lifeWatcher interface {
 		began(*Host, *raft.Status) error
@@ -49,7 +51,7 @@ func (r *run) invariants() []invariant {
 		&logMatching{run: r, entries: map[raft.Position]entryIdentity{}},
 		newCompleteness(r),
 		&durable{run: r},
-		&appliedNotAboveCommit{},
+		&appliedNotAboveCommit{snapshots: map[*life]balsa.Index{}},
 		&equalDigests{at: map[balsa.Index]digestAt{}},
 		&bounded{run: r},
 		&notFenced{run: r},
@@ -112,8 +114,13 @@ func (r *run) watch() {
 		}
 	}
 	r.cluster.onStart = func(h *Host) {
-		h.State.(*StoreState).onApply = func(batch *balsa.Batch) {
+		state := h.State.(*StoreState)
+		state.onApply = func(batch *balsa.Batch) {
 			each(r, func(w applyWatcher) error { return w.applied(h, batch) })
+		}
+		state.onRestore = func() {
+			r.world.note(Event{Member: h.ID, Actor: "state", What: "restored"})
+			each(r, func(w restoreWatcher) error { return w.restored(h) })
 		}
 		status := h.life.protocol.Status()
 		r.counters["starts: "+h.runtime.Recovery().Row]++

@@ -41,7 +41,7 @@ func (d *durable) answered(_ *Host, result balsa.Result) error {
 
 // keeps reports whether a host would still have an entry if its power were cut now, in its log or in its state.
 func (h *Host) keeps(at balsa.Result) bool {
-	if state, err := h.State.Durable(); err == nil && state.Index >= at.Index {
+	if h.durable() >= at.Index {
 		return true
 	}
 	log, recovered, err := wal.Open(h.Disk.Clone().PowerCut(nil), "wal", wal.Options{
@@ -57,6 +57,16 @@ func (h *Host) keeps(at balsa.Result) bool {
 		}
 	}
 	return false
+}
+
+// durable returns how far a host's state would survive a power cut by itself.
+func (h *Host) durable() balsa.Index {
+	state := h.State.(*StoreState)
+	at, err := state.Durable()
+	if err != nil || state.volatile() {
+		return 0
+	}
+	return at.Index
 }
 
 func holds(g wal.GroupState, at balsa.Result) bool {

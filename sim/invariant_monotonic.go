@@ -97,10 +97,6 @@ func (m *monotonic) began(h *Host, s *raft.Status) error {
 }
 
 func (m *monotonic) ended(h *Host) error {
-	durable, err := h.State.Durable()
-	if err != nil {
-		return nil // its engine has failed
-	}
-	m.members[h.ID-1].durable = durable.Index
+	m.members[h.ID-1].durable = h.durable()
 	return nil
 }

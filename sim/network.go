@@ -52,7 +52,6 @@ type linkState struct {
 	extra   time.Duration // a direction that is slow
 	lost    func(wire.Packet) bool
 	session uint64 // counts connections: what was sent on an earlier one does not arrive
-	waiting int    // bytes under way
 	lanes   [2]lane
 }
 
@@ -60,6 +59,7 @@ type linkState struct {
 type lane struct {
 	arrival actor.Instant // of the last frame: order holds
 	held    []func()      // while the link is clogged
+	waiting int           // bytes under way
 }
 
 const (
@@ -150,11 +150,12 @@ func (e *endpoint) send(lane int, to raft.MemberID, parts [][]byte) bool {
 	if e.life.over || !l.up {
 		return false
 	}
-	if l.waiting > 0 && l.waiting+size > n.QueueBytes {
+	queue := &l.lanes[lane]
+	if queue.waiting > 0 && queue.waiting+size > n.QueueBytes {
 		n.Traffic.Refused++
 		return false
 	}
-	l.waiting += size
+	queue.waiting += size
 	frame := make([]byte, 0, size)
 	for _, part := range parts {
 		frame = append(frame, part...)
@@ -189,19 +190,19 @@ func (n *Network) carry(e *endpoint, lane int, to raft.MemberID, session uint64,
 	}
 	switch {
 	case l.session != session, l.cut, l.loses(packets):
-		n.lose(l, frame)
+		n.lose(l, lane, frame)
 		return
 	case n.LossOneIn > 0 && n.chance.IntN(n.LossOneIn) == 0:
-		n.lose(l, frame)
+		n.lose(l, lane, frame)
 		n.Break(e.self, to)
 		return
 	}
 	n.travel(l, lane, len(frame), func() { n.arrive(l, lane, session, carried{e.self, to, frame}, protocolOnly(packets)) })
 }
 
-func (n *Network) lose(l *linkState, frame []byte) {
+func (n *Network) lose(l *linkState, lane int, frame []byte) {
 	n.Traffic.Lost++
-	l.waiting -= len(frame)
+	l.lanes[lane].waiting -= len(frame)
 }
 
 func (l *linkState) loses(packets []wire.Packet) bool {
@@ -247,10 +248,10 @@ func (n *Network) travel(l *linkState, lane, size int, fn func()) {
 func (n *Network) arrive(l *linkState, lane int, session uint64, c carried, protocol bool) {
 	target := n.endpoints[c.to]
 	if l.session != session || l.cut || !target.alive() {
-		n.lose(l, c.frame)
+		n.lose(l, lane, c.frame)
 		return
 	}
-	l.waiting -= len(c.frame)
+	l.lanes[lane].waiting -= len(c.frame)
 	n.Traffic.Delivered++
 	n.deliver(target, lane, c)
 	if !protocol {

@@ -12,7 +12,7 @@ import (
 // what all runs have in common hides what it makes impossible.
 type Plan struct {
 	Members         int
-	Pebble          bool // else the engine in memory
+	Engine          string // memory, pebble, or none: the state machine lives in memory only, and restarts from snapshots
 	ElectionTimeout time.Duration
 	Fastest         time.Duration // of a frame's way
 	Slowest         time.Duration
@@ -51,7 +51,7 @@ func NewPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x706c616e))
 	p := Plan{
 		Members:         pick(r, 3, 3, 3, 4, 5, 5, 6, 7),
-		Pebble:          r.IntN(3) == 0,
+		Engine:          pick(r, "memory", "memory", "memory", "pebble", "pebble", "none"),
 		ElectionTimeout: pick[time.Duration](r, 100, 200, 500, 1000, 1000, 1000) * time.Millisecond,
 		Fastest:         20 * time.Microsecond,
 		QueueBytes:      pick(r, 32<<20, 1<<20, 64<<10),
@@ -60,7 +60,7 @@ func NewPlan(seed uint64) Plan {
 		SegmentSize:     drawSegmentSize(r),
 	}
 	p.Slowest = min(pick(r, 200*time.Microsecond, time.Millisecond, 10*time.Millisecond), p.ElectionTimeout/30)
-	p.Length = time.Duration(60+r.IntN(180)) * p.ElectionTimeout * 2
+	p.Length = time.Duration(100+r.IntN(280)) * p.ElectionTimeout
 	p.FaultEvery = time.Duration(1+r.IntN(8)) * p.ElectionTimeout
 	p.Reconfigured = r.IntN(3) == 0
 	p.Limits = p.drawLimits(r)
@@ -72,7 +72,7 @@ func NewPlan(seed uint64) Plan {
 func drawSegmentSize(r *rand.Rand) int64 { return pick[int64](r, 8<<10, 32<<10, 256<<10) }
 
 func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
-	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000)}
+	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000), KeepLogBytes: pick[int64](r, 1, 20_000, 1<<20)}
 	if r.IntN(4) == 0 {
 		l.ApplyCommands = 1 + r.IntN(4)
 	}
@@ -85,7 +85,7 @@ func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
 	if r.IntN(4) == 0 {
 		l.Protocol.CacheBytes = pick(r, 1, 1000) // so that followers are served from the log's files
 	}
-	if p.Pebble {
+	if p.Engine == "pebble" {
 		l.FlushBytes += 30_000 // nothing is compacted, so that each flush stays a file to be looked into
 	}
 	return l
@@ -119,10 +119,6 @@ func drawClients(r *rand.Rand, electionTimeout time.Duration) clientPlan {
 }
 
 func (p Plan) String() string {
-	engine := "memory"
-	if p.Pebble {
-		engine = "pebble"
-	}
-	return fmt.Sprintf("%d members, %s, election timeout %v, frames take %v to %v, %d clients on %d keys, %v with a fault every %v",
-		p.Members, engine, p.ElectionTimeout, p.Fastest, p.Slowest, p.Clients.Count, p.Clients.Keys, p.Length, p.FaultEvery)
+	return fmt.Sprintf("%d members, engine: %s, election timeout %v, frames take %v to %v, %d clients on %d keys, %v with a fault every %v",
+		p.Members, p.Engine, p.ElectionTimeout, p.Fastest, p.Slowest, p.Clients.Count, p.Clients.Keys, p.Length, p.FaultEvery)
 }

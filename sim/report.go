@@ -13,7 +13,7 @@ import (
 // Report is what a campaign came to.
 type Report struct {
 	Runs       int           `json:"runs"`
-	Pebble     int           `json:"runs_on_pebble"`
+	Engines    Counters      `json:"runs_by_engine"`
 	Members    Counters      `json:"runs_by_members"`
 	Simulated  time.Duration `json:"simulated_ns"`
 	Elapsed    time.Duration `json:"elapsed_ns"`
@@ -33,14 +33,12 @@ type Failure struct {
 }
 
 func newReport(jobs int, without []string) Report {
-	return Report{Jobs: jobs, Without: without, Members: Counters{}, Counters: Counters{}, Peaks: Counters{}, Violations: []Failure{}}
+	return Report{Jobs: jobs, Without: without, Members: Counters{}, Engines: Counters{}, Counters: Counters{}, Peaks: Counters{}, Violations: []Failure{}}
 }
 
 func (p *Report) add(r Result) {
 	p.Runs++
-	if r.Plan.Pebble {
-		p.Pebble++
-	}
+	p.Engines[r.Plan.Engine]++
 	p.Members[fmt.Sprint(r.Plan.Members)]++
 	p.Simulated += r.Simulated
 	p.Steps += r.Steps
@@ -145,7 +143,9 @@ func (p *Report) Write(out io.Writer) error {
 	for _, members := range slices.Sorted(maps.Keys(p.Members)) {
 		row(members+" members", p.Members[members])
 	}
-	row("on Pebble, the others on the engine in memory", p.Pebble)
+	for _, engine := range slices.Sorted(maps.Keys(p.Engines)) {
+		row("engine: "+engine, p.Engines[engine])
+	}
 	row("simulated hours of clusters", fmt.Sprintf("%.2f", p.Simulated.Hours()))
 	row(fmt.Sprintf("minutes of real time with %d jobs", p.Jobs), fmt.Sprintf("%.2f", p.Elapsed.Minutes()))
 	row("times as fast as real time, per job", fmt.Sprintf("%.0f", p.SpeedUp()))

@@ -89,10 +89,7 @@ func newRun(options RunOptions) *run {
 		counters: Counters{}, peaks: Counters{}, history: history.New(func() int64 { return int64(w.now) }),
 	}
 	r.protocols = make([]protocolView, r.plan.Members)
-	newState := NewStoreState
-	if r.plan.Pebble {
-		newState = NewPebbleState
-	}
+	newState := map[string]func() (State, error){"memory": NewStoreState, "pebble": NewPebbleState, "none": NewVolatileState}[r.plan.Engine]
 	r.cluster = must(NewCluster(w, Options{
 		Members: r.plan.Members, ElectionTimeout: r.plan.ElectionTimeout, Limits: r.plan.Limits,
 		SegmentSize: r.plan.SegmentSize, NewState: newState, IgnoreSync: options.ignoreSync, Life: r.configure,
@@ -187,6 +184,9 @@ func (r *run) collect(h *Host) {
 	r.counters["log syncs"] += s.Syncs
 	r.counters["log segments filled"] += s.Rolls
 	r.counters["log segments removed"] += s.Removed
+	g := h.Group.Counters()
+	r.counters["snapshots sent"] += g.SnapshotsSent
+	r.counters["snapshots installed"] += g.SnapshotsInstalled
 	c := h.life.protocol.Status().Counts
 	r.counters["terms campaigned in"] += c.Campaigns
 	r.counters["pre-votes asked for"] += c.PreCampaigns

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 
 	cockroach "github.com/cockroachdb/pebble/v2/vfs"
@@ -16,8 +17,9 @@ import (
 type StoreState struct {
 	*store.Store
 	home crashable
-	// onApply is told of each batch that was applied.
-	onApply func(*balsa.Batch)
+	// onApply is told of each batch that was applied, onRestore of each state that was put in another's place.
+	onApply   func(*balsa.Batch)
+	onRestore func()
 }
 
 // crashable is a home that can lose its power.
@@ -29,6 +31,9 @@ type crashable interface {
 
 // NewStoreState returns an empty store on the engine in memory.
 func NewStoreState() (State, error) { return openStoreState(memoryHome{engine.NewMemoryHome()}) }
+
+// NewVolatileState returns an empty store of which a restart finds nothing: it stands for embedders' state machines in memory.
+func NewVolatileState() (State, error) { return openStoreState(newVolatileHome()) }
 
 // NewPebbleState returns an empty store on Pebble, which is told to do nothing by itself: its files are no part of the trace.
 func NewPebbleState() (State, error) {
@@ -52,6 +57,29 @@ func (s *StoreState) Apply(batch *balsa.Batch) error {
 	return err
 }
 
+// Restore implements balsa.Snapshotter.
+func (s *StoreState) Restore(at balsa.Position, r io.Reader) error {
+	err := s.Store.Restore(at, r)
+	if err == nil && s.onRestore != nil {
+		s.onRestore()
+	}
+	return err
+}
+
+// volatile reports whether a restart finds nothing of the state.
+func (s *StoreState) volatile() bool {
+	_, is := s.home.(volatileHome)
+	return is
+}
+
+// machine returns what the runtime is to see: a state that is lost is one in memory, of which it writes snapshots.
+func (s *StoreState) machine() balsa.StateMachine {
+	if s.volatile() {
+		return struct{ balsa.Snapshotter }{s}
+	}
+	return s
+}
+
 // PowerCut implements State.
 func (s *StoreState) PowerCut() (State, error) { return openStoreState(s.home.crash()) }
 
@@ -64,6 +92,12 @@ func (s *StoreState) Digest() string {
 type memoryHome struct{ *engine.MemoryHome }
 
 func (h memoryHome) crash() crashable { return memoryHome{h.Crash()} }
+
+type volatileHome struct{ *engine.MemoryHome }
+
+func newVolatileHome() crashable { return volatileHome{engine.NewMemoryHome()} }
+
+func (volatileHome) crash() crashable { return newVolatileHome() }
 
 // pebbleHome is a directory of Pebble on files in memory.
 type pebbleHome struct {
