@@ -114,6 +114,8 @@ type network interface {
 	join(self raft.MemberID, r Receiver) Transport
 	// sever ends the connections between two members.
 	sever(a, b raft.MemberID)
+	// severBulk does so on the bulk lane, and returns when the ends know.
+	severBulk(a, b raft.MemberID)
 }
 
 type memoryNetwork struct{ *Memory }
@@ -146,6 +148,10 @@ func conformance(t *testing.T, open func(*testing.T, Limits) network) {
 		{"AProcessThatIsGoneRefuses", conformGone},
 		{"AMemberComesBack", conformComeBack},
 		{"CloseEndsTheCalls", conformClose},
+		{"BulkArrivesWholeAndInOrder", conformBulkOrder},
+		{"BulkDelaysNoMessage", conformBulkApart},
+		{"AFullBulkQueueDropsAndSaysSo", conformBulkFull},
+		{"ABulkLaneThatBreaksIsNotTold", conformBulkBreak},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}

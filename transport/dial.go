@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// run keeps a connection to the peer, for as long as it is one.
+// run keeps a connection to the peer, for as long as it is one and the lane wants it.
 func (p *peer) run() {
 	defer p.finish()
 	defer p.cancel()
@@ -22,7 +22,7 @@ func (p *peer) run() {
 	}
 	close(p.ready)
 	var pace pace
-	for p.ctx.Err() == nil {
+	for p.wanted() {
 		url := p.who.url(pace.attempt)
 		link, err := p.connect(url)
 		if err != nil {
@@ -31,12 +31,15 @@ func (p *peer) run() {
 			continue
 		}
 		pace.attempt = 0
-		p.transport.config.Logger.Info("connected to peer", "peer", memberName(p.id), "url", url.raw)
+		p.log.Info("connected to peer", "url", url.raw)
 		p.connected(link)
-		err = link.run()
+		if err = link.run(); err == errUnused {
+			p.rested()
+			continue
+		}
 		p.disconnected(err)
 		if p.ctx.Err() == nil {
-			p.transport.config.Logger.Warn("connection to peer broke", "peer", memberName(p.id), "url", url.raw, "error", err)
+			p.log.Warn("connection to peer broke", "url", url.raw, "error", err)
 		}
 	}
 }
@@ -50,6 +53,9 @@ func (p *peer) finish() {
 		<-in.done
 	}
 	p.farewell()
+	if p.bulk != nil {
+		<-p.bulk.ended
+	}
 	close(p.ended)
 	p.transport.forget(p)
 }
@@ -107,7 +113,7 @@ func (p *peer) clientTLS(url peerURL) *tls.Config {
 // handshake says hello and judges the answer.
 func (p *peer) handshake(conn net.Conn) error {
 	t := p.transport
-	h := hello{card: t.card(), to: p.id, stream: streamMessages, ping: t.config.Timing.Ping}
+	h := hello{card: t.card(), to: p.id, stream: p.lane, ping: t.config.Timing.Ping}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return err
 	}
@@ -163,9 +169,12 @@ func (p *peer) failed(url peerURL, err error) {
 	p.trouble = err.Error()
 	said := p.said == kind
 	p.said = kind
+	if p.lane == streamBulk {
+		p.drop()
+	}
 	p.mu.Unlock()
 	if !said {
-		p.transport.config.Logger.Log(p.ctx, level, "cannot connect to peer; will keep trying", "peer", memberName(p.id), "url", url.raw, "error", err)
+		p.log.Log(p.ctx, level, "cannot connect to peer; will keep trying", "url", url.raw, "error", err)
 	}
 }
 

@@ -29,15 +29,19 @@ func TestMalformedBytesEndTheConnectionAndNothingElse(t *testing.T) {
 	h := helloOf(testIdentity(3), 2)
 	flipped := frameOf(frameData, []byte("body"))
 	flipped[frameHeader] ^= 1
+	bulk := helloOf(testIdentity(3), 2)
+	bulk.stream = streamBulk
 	cases := map[string][]byte{
-		"noise":              noise,
-		"an HTTP request":    []byte("POST /raft HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-		"half a hello":       h.encode()[:40],
-		"a spoilt hello":     append(h.encode()[:90], 0, 0),
-		"noise after hello":  append(h.encode(), noise...),
-		"a spoilt frame":     append(h.encode(), flipped...),
-		"too large a frame":  append(h.encode(), frameOf(frameData, make([]byte, 1001))...),
-		"a pong for no ping": append(h.encode(), frameOf(framePong, make([]byte, 8))...),
+		"a spoilt bulk frame": append(bulk.encode(), flipped...),
+		"too large bulk":      append(bulk.encode(), frameOf(frameData, make([]byte, 1001))...),
+		"noise":               noise,
+		"an HTTP request":     []byte("POST /raft HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+		"half a hello":        h.encode()[:40],
+		"a spoilt hello":      append(h.encode()[:90], 0, 0),
+		"noise after hello":   append(h.encode(), noise...),
+		"a spoilt frame":      append(h.encode(), flipped...),
+		"too large a frame":   append(h.encode(), frameOf(frameData, make([]byte, 1001))...),
+		"a pong for no ping":  append(h.encode(), frameOf(framePong, make([]byte, 8))...),
 	}
 	for name, sent := range cases {
 		conn, err := net.Dial("tcp", n.addresses[2])

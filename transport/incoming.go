@@ -83,7 +83,7 @@ func (t *TCP) serve(raw net.Conn) {
 	if in == nil || !in.peer.attach(in) {
 		return
 	}
-	log := t.config.Logger.With("peer", memberName(in.peer.id), "from", raw.RemoteAddr().String())
+	log := in.peer.log.With("from", raw.RemoteAddr().String())
 	log.Info("peer connected")
 	err := in.run()
 	if fault := in.fault.Load(); fault != nil {
@@ -92,7 +92,9 @@ func (t *TCP) serve(raw net.Conn) {
 	if errors.Is(err, errMalformed) {
 		t.counters.malformed.Add(1)
 	}
-	if t.ctx.Err() == nil && in.peer.ctx.Err() == nil {
+	if err == io.EOF && in.peer.lane == streamBulk {
+		err = nil // the peer has nothing to send
+	} else if t.ctx.Err() == nil && in.peer.ctx.Err() == nil {
 		log.Warn("connection of peer ended", "error", err)
 	}
 	_ = raw.Close()
@@ -155,14 +157,17 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 		return nil, 0, refuse(ReasonSameMember, "this is %s too: no two members may have the same id", memberName(self.Member))
 	case h.to != self.Member:
 		return nil, 0, refuse(ReasonWrongMember, "this is %s, not %s: check the advertised peer URLs of both", memberName(self.Member), memberName(h.to))
-	case h.stream != streamMessages:
+	case h.stream != streamMessages && h.stream != streamBulk:
 		return nil, 0, refuse(ReasonStream, "streams of kind %d are not known to this member", h.stream)
 	}
 	p := t.peer(h.Member)
 	if p == nil {
 		return nil, 0, refuse(ReasonUnknownMember, "%s is not a member of this cluster, as far as %s knows", memberName(h.Member), memberName(self.Member))
 	}
-	return p, version, p.who.admit(h.Identity)
+	if refusal := p.who.admit(h.Identity); refusal != nil || h.stream == streamMessages {
+		return p, version, refusal
+	}
+	return p.bulk, version, nil
 }
 
 // refuse counts a refusal and says it once per peer and reason.

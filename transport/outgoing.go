@@ -27,6 +27,7 @@ type outgoing struct {
 	// The rest belongs to run.
 	taken    []outFrame
 	pingDue  bool
+	used     time.Time // when a frame was written last
 	ping     *time.Timer
 	progress time.Time // of the last write so large that the peer must have taken some of it
 	deadline time.Time // of writes, as last set
@@ -48,7 +49,7 @@ func newOutgoing(p *peer, conn net.Conn, url peerURL, inline int) *outgoing {
 	o := &outgoing{
 		peer: p, conn: conn, url: url, batch: newBatch(inline), since: now,
 		pongs: make(chan struct{}, 1), ended: make(chan struct{}),
-		progress: now, pingDue: true, // the first ping goes out at once: status shows a round trip from the start
+		progress: now, used: now, pingDue: true, // the first ping goes out at once: status shows a round trip from the start
 	}
 	return o
 }
@@ -71,6 +72,9 @@ func (o *outgoing) run() error {
 		select {
 		case <-p.wake:
 		case <-o.ping.C:
+			if o.unused() {
+				return errUnused
+			}
 			o.pingDue = true
 		case <-o.pongs:
 			p.alive(time.Duration(o.answered.Load()))
@@ -137,6 +141,9 @@ func (o *outgoing) flush(gathered load) error {
 	if err := o.batch.write(o.conn, o.extendDeadline); err != nil {
 		return err
 	}
+	if gathered.frames > 0 {
+		o.used = time.Now()
+	}
 	if o.batch.size >= largeWrite {
 		o.progress = time.Now()
 	}
@@ -201,7 +208,7 @@ func (o *outgoing) pong(sent time.Duration) error {
 	o.lastPong.Store(int64(now))
 	o.answered.Store(int64(sent))
 	o.peer.counters.roundTrip.Store(int64(now - sent))
-	if t.config.OnRoundTrip != nil {
+	if t.config.OnRoundTrip != nil && o.peer.lane == streamMessages { // a ping behind bulk says how much of that there is
 		t.config.OnRoundTrip(o.peer.id, now-sent)
 	}
 	signal(o.pongs)

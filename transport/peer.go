@@ -2,14 +2,15 @@ package transport
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/balsadb/balsa/raft"
 )
 
-// peer is another host: a queue of frames for it, the connection that we dialled, over which they leave, and the one that
-// it dialled, over which its frames come in.
+// peer is another host, on one lane: a queue of frames for it, the connection that we dialled, over which they leave, and the
+// one that it dialled, over which its frames come in. The peer for messages has the one for bulk.
 //
 // Two locks, neither held while anything waits for the network: mu guards the fields, tell is held while the receiver is called,
 // so that what it is told about one peer has an order. tell may be held when mu is taken, never the other way round.
@@ -17,6 +18,10 @@ type peer struct {
 	transport *TCP
 	id        raft.MemberID
 	who       *acquaintance
+	lane      streamKind
+	bulk      *peer // the same host on the bulk lane; that one has none
+	limits    Limits
+	log       *slog.Logger
 	receiver  Receiver
 	ctx       context.Context // ends when the peer is removed or the transport closed
 	cancel    context.CancelFunc
@@ -51,12 +56,19 @@ type outFrame struct {
 }
 
 func newPeer(t *TCP, id raft.MemberID, urls []peerURL) *peer {
+	who, log := &acquaintance{urls: urls}, t.config.Logger.With("peer", memberName(id))
+	p := newLane(t.ctx, t, id, who, streamMessages, log)
+	p.bulk = newLane(p.ctx, t, id, who, streamBulk, log.With("lane", "bulk"))
+	return p
+}
+
+func newLane(ctx context.Context, t *TCP, id raft.MemberID, who *acquaintance, lane streamKind, log *slog.Logger) *peer {
 	p := &peer{
-		transport: t, id: id, who: &acquaintance{urls: urls},
+		transport: t, id: id, who: who, lane: lane, limits: t.config.Limits.of(lane), log: log,
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
-	p.ctx, p.cancel = context.WithCancel(t.ctx)
+	p.ctx, p.cancel = context.WithCancel(ctx)
 	return p
 }
 
@@ -71,7 +83,7 @@ func signal(c chan struct{}) {
 func (p *peer) enqueue(parts [][]byte) bool {
 	size := sizeOf(parts)
 	p.mu.Lock()
-	if p.link == nil || !p.transport.config.Limits.admits(p.waiting, size) {
+	if (p.link == nil && p.lane == streamMessages) || !p.limits.admits(p.waiting, size) {
 		p.mu.Unlock()
 		p.counters.dropped.Add(1)
 		return false
@@ -104,26 +116,38 @@ func (p *peer) release(l load) {
 func (p *peer) setURLs(urls []peerURL) {
 	p.who.setURLs(urls)
 	signal(p.kick)
+	signal(p.bulk.kick)
 }
 
 // connected makes a link the one that frames leave by.
 func (p *peer) connected(l *outgoing) {
 	p.mu.Lock()
 	p.link, p.trouble, p.said = l, "", ""
-	p.queue, p.waiting = nil, load{}
 	p.mu.Unlock()
 	p.alive(p.transport.now())
 }
 
 // disconnected ends a link. What was queued for it is lost: nothing is sent again over the next one (E54).
 func (p *peer) disconnected(err error) {
-	p.mu.Lock()
-	p.counters.dropped.Add(uint64(p.waiting.frames))
 	p.counters.breaks.Add(1)
+	p.mu.Lock()
 	p.link, p.trouble = nil, err.Error()
-	p.queue, p.waiting = nil, load{}
+	p.drop()
 	p.mu.Unlock()
 	p.owe()
+}
+
+// drop loses what waits. The caller holds mu.
+func (p *peer) drop() {
+	p.counters.dropped.Add(uint64(p.waiting.frames))
+	p.queue, p.waiting = nil, load{}
+}
+
+// rested ends a link that nothing used. A frame that came in that moment leaves by the next one.
+func (p *peer) rested() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.link = nil
 }
 
 // attach makes a connection the one that frames come in by. The newer takes the place of the older, whose last frame
@@ -149,13 +173,15 @@ func (p *peer) attach(in *incoming) bool {
 	return true
 }
 
-// detach ends an incoming connection: what the peer sent last may be lost.
+// detach ends an incoming connection: what the peer sent last may be lost. Without an error that is no trouble.
 func (p *peer) detach(in *incoming, err error) {
 	p.mu.Lock()
 	if p.incoming == in {
 		p.incoming = nil
 	}
-	p.trouble = err.Error()
+	if err != nil {
+		p.trouble = err.Error()
+	}
 	p.mu.Unlock()
 	p.owe()
 	close(in.done)
@@ -163,6 +189,9 @@ func (p *peer) detach(in *incoming, err error) {
 }
 
 func (p *peer) remove() {
+	if p.bulk != nil {
+		p.bulk.remove()
+	}
 	p.mu.Lock()
 	p.removed = true
 	in := p.incoming

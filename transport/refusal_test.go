@@ -25,7 +25,12 @@ func TestEachRefusalHasItsReason(t *testing.T) {
 		{ReasonUnknownMember, "member 9 is not a member", func(h *hello) { h.Member = 9 }},
 		{ReasonEarlierLife, "joined again since (life 1, you are life 0)", func(h *hello) { h.Life = 0 }},
 		{ReasonDataDir, "its disk was wiped or swapped", func(h *hello) { h.DataDir[0] = 99 }},
-		{ReasonStream, "streams of kind 2", func(h *hello) { h.stream = 2 }},
+		{ReasonStream, "streams of kind 3", func(h *hello) { h.stream = 3 }},
+		{accepted, "", func(h *hello) { h.stream = streamBulk }},
+		{ReasonCluster, "you belong to cluster 4e", func(h *hello) { h.stream, h.Cluster = streamBulk, 78 }},
+		{ReasonUnknownMember, "member 9 is not a member", func(h *hello) { h.stream, h.Member = streamBulk, 9 }},
+		{ReasonEarlierLife, "joined again since", func(h *hello) { h.stream, h.Life = streamBulk, 0 }},
+		{ReasonDataDir, "its disk was wiped or swapped", func(h *hello) { h.stream, h.DataDir[0] = streamBulk, 99 }},
 	} {
 		t.Run(row.reason.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -53,6 +53,8 @@ type PeerStats struct {
 	RoundTrip time.Duration
 	// Trouble is the last error with this peer; empty since the last time that all was well.
 	Trouble string
+	// Bulk is the same of the bulk lane; its own Bulk is nil.
+	Bulk *PeerStats
 }
 
 // Stats returns what happened so far.
@@ -60,7 +62,9 @@ func (t *TCP) Stats() Stats {
 	c := &t.counters
 	s := Stats{Malformed: c.malformed.Load(), Refused: c.refused.Load(), Strangers: c.strangers.Load()}
 	for _, p := range t.members() {
-		s.Peers = append(s.Peers, p.stats())
+		messages, bulk := p.stats(), p.bulk.stats()
+		messages.Bulk = &bulk
+		s.Peers = append(s.Peers, messages)
 	}
 	return s
 }

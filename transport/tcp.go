@@ -124,7 +124,7 @@ func (t *TCP) AddPeer(id raft.MemberID, urls []string) error {
 		return fmt.Errorf("transport: %s is a peer already; SetPeerURLs changes where it is", memberName(id))
 	}
 	p := newPeer(t, id, parsed)
-	p.former = t.leaving[id]
+	p.former, p.bulk.former = t.leaving[id], t.leaving[id]
 	delete(t.leaving, id)
 	t.peers[id] = p
 	if t.receiver != nil {
@@ -205,8 +205,9 @@ func (t *TCP) SetReceiver(r Receiver) {
 }
 
 func (t *TCP) goRun(p *peer) {
-	p.receiver = t.receiver
+	p.receiver, p.bulk.receiver = t.receiver, bulkReceiver{t.receiver}
 	t.running.Go(p.run)
+	t.running.Go(p.bulk.run)
 }
 
 // Send implements Transport.
@@ -214,9 +215,6 @@ func (t *TCP) Send(to raft.MemberID, parts [][]byte) bool {
 	p := t.peer(to)
 	return p != nil && p.enqueue(parts)
 }
-
-// SendBulk implements Transport. There is no connection for bulk yet.
-func (t *TCP) SendBulk(raft.MemberID, [][]byte) bool { return false }
 
 // Reject ends the connection over which the peer sends, since what came over it made no sense; it is counted among
 // the malformed. The receiver may call it from Received.
@@ -273,6 +271,7 @@ func (t *TCP) Close() error {
 	t.cancel()
 	for _, p := range t.members() {
 		p.silence()
+		p.bulk.silence()
 	}
 	t.running.Wait()
 	return failed

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -89,18 +90,36 @@ func (n *tcpNetwork) start(self raft.MemberID, r Receiver) *TCP {
 func (n *tcpNetwork) sever(a, b raft.MemberID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for from, to := range map[raft.MemberID]raft.MemberID{a: b, b: a} {
-		p := n.members[from].peer(to)
-		p.mu.Lock()
-		link := p.link
-		p.mu.Unlock()
-		if link != nil {
-			if c, isTCP := link.conn.(*net.TCPConn); isTCP {
-				_ = c.SetLinger(0)
-			}
-			_ = link.conn.Close()
+	n.members[a].peer(b).reset()
+	n.members[b].peer(a).reset()
+}
+
+func (n *tcpNetwork) severBulk(a, b raft.MemberID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range []*peer{n.members[a].peer(b).bulk, n.members[b].peer(a).bulk} {
+		for link := p.reset(); link != nil && p.present() == link; {
+			runtime.Gosched()
 		}
 	}
+}
+
+func (p *peer) present() *outgoing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.link
+}
+
+// reset cuts the connection that frames leave by, and returns it, if there is one.
+func (p *peer) reset() *outgoing {
+	link := p.present()
+	if link != nil {
+		if c, isTCP := link.conn.(*net.TCPConn); isTCP {
+			_ = c.SetLinger(0)
+		}
+		_ = link.conn.Close()
+	}
+	return link
 }
 
 func TestTCPConforms(t *testing.T) {
