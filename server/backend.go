@@ -50,6 +50,13 @@ type Store interface {
 	Size() int64
 	SizeInUse() int64
 	DiskBytes() uint64
+	// NewFeed returns what a watch stream is told from; wake is called when it has something, and must not block.
+	NewFeed(wake func()) *store.Feed
+	// OnEvents sets what is called when DispatchEvents has something to do, which hands changes to the feeds.
+	OnEvents(wake func())
+	DispatchEvents()
+	// WatchStats counts watchers and what waits for them.
+	WatchStats() store.WatchStats
 	// Members lists what members have published about themselves.
 	Members() []*pb.Member
 }

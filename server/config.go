@@ -29,6 +29,10 @@ type Config struct {
 	Limits Limits
 	// KeepAlive is how connections of clients are kept alive.
 	KeepAlive KeepAlive
+	// WatchProgressInterval is how often a watcher that asked for it is told progress (--watch-progress-notify-interval; 10 min).
+	WatchProgressInterval time.Duration
+	// LeaderTimeout is how long a stream that requires a leader lives without one. Make it three election timeouts; 3 s.
+	LeaderTimeout time.Duration
 	// QuotaBytes is reported as the size, in bytes, that the store may reach (--quota-backend-bytes).
 	QuotaBytes int64
 	// Handlers are served beside the server's own HTTP endpoints, by pattern of http.ServeMux.
@@ -65,6 +69,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.KeepAlive.MinTime = cmp.Or(c.KeepAlive.MinTime, 5*time.Second)
 	c.KeepAlive.Interval = cmp.Or(c.KeepAlive.Interval, 2*time.Hour)
 	c.KeepAlive.Timeout = cmp.Or(c.KeepAlive.Timeout, 20*time.Second)
+	c.WatchProgressInterval = cmp.Or(c.WatchProgressInterval, 10*time.Minute)
+	c.LeaderTimeout = cmp.Or(c.LeaderTimeout, 3*time.Second)
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics()
 	}

@@ -56,6 +56,8 @@ func (m *Metrics) watch(s *Server) {
 	}, func() float64 { return float64(s.group.Counters().LeaderChanges) }))
 	gauge("balsa_server_requests", "Requests in progress.", func() float64 { return float64(s.requests.n.Load()) })
 
+	m.registry.MustRegister(newWatchCollector(s.store.WatchStats))
+
 	constant := func(name, help, label, value string) {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}})
 		g.Set(1)

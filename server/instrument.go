@@ -79,7 +79,11 @@ func (s *Server) stream(service string, desc *grpc.StreamDesc) grpc.StreamHandle
 		if err := s.admitRequest(stream.Context()); err != nil {
 			return err
 		}
-		defer s.requests.give(1)
+		if desc.ClientStreams {
+			s.requests.give(1) // it stays for as long as its client does, and is not work in progress
+		} else {
+			defer s.requests.give(1)
+		}
 		return handler(srv, &countedStream{stream, counters})
 	}
 }

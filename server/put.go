@@ -34,8 +34,11 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if response, ok := v.(encodedResponse); ok {
+	switch response := v.(type) {
+	case encodedResponse:
 		return mem.BufferSlice{mem.SliceBuffer(response)}, nil
+	case gatheredResponse:
+		return mem.BufferSlice(response), nil
 	}
 	return c.CodecV2.Marshal(v)
 }

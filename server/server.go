@@ -33,6 +33,9 @@ type Server struct {
 	// The two servers accept from these, whatever the listener that a connection came from.
 	grpcConns, httpConns *handOver
 
+	leader   leaderWatch
+	stopping chan struct{} // closed when Stop is called
+
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	silent    map[net.Conn]struct{} // connections that have not said yet what they want
@@ -58,6 +61,7 @@ func New(config Config) (*Server, error) {
 		httpConns: newHandOver(),
 		listeners: make(map[net.Listener]struct{}),
 		silent:    make(map[net.Conn]struct{}),
+		stopping:  make(chan struct{}),
 	}
 	s.metrics.watch(s)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
@@ -72,6 +76,8 @@ func New(config Config) (*Server, error) {
 	}
 	s.serving.Go(func() { s.grpc.Serve(s.grpcConns) })
 	s.serving.Go(func() { s.http.Serve(s.httpConns) })
+	s.serving.Go(s.dispatchEvents)
+	s.serving.Go(s.watchLeader)
 	return s, nil
 }
 
@@ -101,7 +107,7 @@ func (s *Server) register() {
 	s.registerService(&pb.KV_ServiceDesc, kv)
 	s.registerService(&pb.Maintenance_ServiceDesc, &maintenanceService{Server: s})
 	s.registerService(&pb.Cluster_ServiceDesc, &clusterService{Server: s})
-	s.registerService(&pb.Watch_ServiceDesc, nil)
+	s.registerService(&pb.Watch_ServiceDesc, &watchService{Server: s})
 	s.registerService(&pb.Lease_ServiceDesc, nil)
 	s.registerService(&pb.Auth_ServiceDesc, nil)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING) // until Publish
@@ -209,6 +215,9 @@ func (s *Server) admit(conn net.Conn) bool {
 // all connections. It returns once nothing of the server runs any more.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
+	if !s.stopped {
+		close(s.stopping)
+	}
 	s.stopped = true
 	for listener := range s.listeners {
 		listener.Close()

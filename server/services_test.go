@@ -57,6 +57,9 @@ func TestEveryMethodOfTheAPIIsKnown(t *testing.T) {
 			streams[m.StreamName] = true
 		}
 		for method, stream := range streams {
+			if method == "Watch" {
+				continue // an empty request is not answered: see watch_test.go
+			}
 			err := invoke(t.Context(), conn, fmt.Sprintf("/%s/%s", service.ServiceName, method), stream)
 			if slices.Contains(available[service.ServiceName], method) {
 				if status.Code(err) == codes.Unimplemented {

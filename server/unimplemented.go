@@ -19,6 +19,7 @@ func notYet(fullMethod string) error {
 // available lists the methods that this release has, by service. What the API has besides answers notYet.
 var available = map[string][]string{
 	pb.KV_ServiceDesc.ServiceName:          {"Range", "RangeStream", "Put", "DeleteRange", "Txn", "Compact"},
+	pb.Watch_ServiceDesc.ServiceName:       {"Watch"},
 	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList"},
 	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Hash", "HashKV"},
 }

@@ -27,7 +27,8 @@ type catchUp struct {
 func (f *Feed) Next(ctx context.Context) (deliveries []Delivery, more bool, err error) {
 	f.mu.Lock()
 	clear(f.taken)
-	f.queue, f.taken, f.bytes = f.taken[:0], f.queue, 0
+	f.queue, f.taken = f.taken[:0], f.queue
+	f.bytes, f.pending = 0, 0
 	for _, w := range f.behind {
 		f.laggards = append(f.laggards, w)
 		f.index.add(w)
@@ -143,6 +144,7 @@ func (f *Feed) gatherRecord(at revision, record *logged) (size int64) {
 // deliverPiece makes deliveries of what was gathered up to a revision, and moves the late watchers behind that.
 func (f *Feed) deliverPiece(through int64) {
 	for i, w := range f.touched {
+		f.store.hub.events.Add(uint64(len(w.gathered)))
 		if !w.ended.Load() {
 			f.taken = append(f.taken, Delivery{Kind: DeliverEvents, Watcher: w, Revision: through, Events: w.gathered})
 		}

@@ -118,6 +118,7 @@ type Feed struct {
 	mu       sync.Mutex
 	queue    []Delivery
 	bytes    int64      // of the queue
+	pending  int        // events in it
 	behind   []*Watcher // late ones that Next does not know yet
 	late     int        // how many are late, those that Next knows included
 	progress bool       // is to be told once none is late
@@ -228,6 +229,7 @@ func (f *Feed) post(d Delivery) {
 func (f *Feed) push(d Delivery, bytes int64) {
 	f.queue = append(f.queue, d)
 	f.bytes += bytes + deliveryOverhead
+	f.pending += len(d.Events)
 	f.wake()
 }
 

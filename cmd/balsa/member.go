@@ -219,6 +219,7 @@ func (m *member) openServer() (err error) {
 		KeepAlive: server.KeepAlive{
 			MinTime: s.Duration("grpc-keepalive-min-time"), Interval: s.Duration("grpc-keepalive-interval"), Timeout: s.Duration("grpc-keepalive-timeout"),
 		},
+		WatchProgressInterval: s.Duration("watch-progress-notify-interval"), LeaderTimeout: 3 * m.plan.election,
 		ExtensiveMetrics: s.String("metrics") == "extensive",
 		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(),
 	})

@@ -153,7 +153,7 @@ func TestKubeadmCommandLineIsAccepted(t *testing.T) {
 		if got := s.List("listen-client-urls"); !slices.Equal(got, []string{"https://127.0.0.1:2379", "https://10.0.0.5:2379"}) {
 			t.Errorf("kubeadm %s: client URLs %v", version, got)
 		}
-		if len(s.Notices) != 3 { // snapshot-count, the corruption check, the progress interval
+		if len(s.Notices) != 2 { // snapshot-count, the corruption check
 			t.Errorf("kubeadm %s: notices %v", version, s.Notices)
 		}
 	}

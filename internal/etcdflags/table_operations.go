@@ -1,7 +1,6 @@
 package etcdflags
 
 const (
-	noWatch      = "watch is not served yet, so that there is nobody to notify"
 	noCompaction = "nothing is compacted by itself yet: history is kept until a client compacts it, as kube-apiserver does every 5 minutes"
 	noComparison = "members are not compared by themselves yet (each entry is checksummed at every hand-over): etcdctl endpoint hashkv --cluster compares them"
 	noTracing    = "traces are not exported yet"
@@ -30,8 +29,8 @@ var operations = Section{"Operations", []Flag{
 		Help: "a compaction does not hold up writes, so that its batches need no limit"},
 	{Name: "compaction-sleep-interval", Class: Tuning, Kind: Duration, Default: "10ms", Former: []string{"experimental-compaction-sleep-interval"},
 		Help: "a compaction does not hold up writes, so that it need not pause"},
-	{Name: "watch-progress-notify-interval", Class: Tuning, Kind: Duration, Default: "10m0s", Missing: true,
-		Former: []string{"experimental-watch-progress-notify-interval"}, Help: noWatch},
+	{Name: "watch-progress-notify-interval", Kind: Duration, Default: "10m0s", Former: []string{"experimental-watch-progress-notify-interval"},
+		Help: "how often watchers that ask for it are told how far they are, where nothing else was told"},
 	{Name: "warning-apply-duration", Class: Tuning, Kind: Duration, Default: "100ms", Former: []string{"experimental-warning-apply-duration"}, Help: noSlowLog},
 	{Name: "warning-unary-request-duration", Class: Tuning, Kind: Duration, Default: "300ms",
 		Former: []string{"experimental-warning-unary-request-duration"}, Help: noSlowLog},

@@ -1,0 +1,64 @@
+package server
+
+import (
+	"sync"
+	"time"
+)
+
+// leaderWatch tells streams that need a leader when there was none for too long.
+type leaderWatch struct {
+	mu   sync.Mutex
+	lost chan struct{} // closed when it is
+}
+
+// leaderLost returns a channel that is closed once this member has not known a leader for Config.LeaderTimeout.
+func (s *Server) leaderLost() <-chan struct{} {
+	s.leader.mu.Lock()
+	defer s.leader.mu.Unlock()
+	if s.leader.lost == nil {
+		s.leader.lost = make(chan struct{})
+	}
+	return s.leader.lost
+}
+
+// watchLeader looks for a leader until the server stops.
+func (s *Server) watchLeader() {
+	every := time.NewTicker(s.config.LeaderTimeout / 8)
+	defer every.Stop()
+	known := time.Now()
+	for {
+		select {
+		case now := <-every.C:
+			if s.group.Leadership().Leader != 0 {
+				known = now
+			} else if now.Sub(known) >= s.config.LeaderTimeout {
+				s.loseLeader()
+			}
+		case <-s.stopping:
+			return
+		}
+	}
+}
+
+func (s *Server) loseLeader() {
+	s.leader.mu.Lock()
+	defer s.leader.mu.Unlock()
+	if s.leader.lost != nil {
+		close(s.leader.lost)
+		s.leader.lost = nil
+	}
+}
+
+// dispatchEvents hands the store's changes to those who watch, until the server stops.
+func (s *Server) dispatchEvents() {
+	arrived := make(chan struct{}, 1)
+	s.store.OnEvents(func() { signal(arrived) })
+	for {
+		s.store.DispatchEvents()
+		select {
+		case <-arrived:
+		case <-s.stopping:
+			return
+		}
+	}
+}
