@@ -16,6 +16,7 @@ func (r *replica) durableTo(at Position) {
 	if tail.Index < at.Index {
 		at = tail
 	}
+	at = r.belowSending(at)
 	if at.Index <= r.cutAt {
 		return
 	}
@@ -27,4 +28,28 @@ func (r *replica) durableTo(at Position) {
 	r.cutAt = floor.Index
 	r.events.add(r.now(), "the log is cut up to index %d", uint64(floor.Index), 0, 0)
 	r.loop.host.writer.inbox.Post(logWrite{replica: r, discard: floor})
+}
+
+// spareTimes is how many times KeepLogBytes of log a snapshot that is being sent may keep from being cut.
+const spareTimes = 8
+
+// belowSending lowers a position to those of the snapshots that are being sent: a follower that has installed one goes on with the
+// log from there. If that were cut meanwhile, it would need the next snapshot, and so for ever while much is written.
+func (r *replica) belowSending(at Position) Position {
+	if len(r.sending) == 0 {
+		return at
+	}
+	lowest := at
+	for _, s := range r.sending {
+		if s.offer.At.Index < lowest.Index {
+			lowest = s.offer.At
+		}
+	}
+	if bound := r.loop.host.log.Horizon(r.config.ID, spareTimes*r.group.limits.KeepLogBytes); bound.Index > lowest.Index {
+		lowest = bound
+	}
+	if lowest.Index < at.Index {
+		return lowest
+	}
+	return at
 }

@@ -32,8 +32,9 @@ type replica struct {
 	applied   Index // what the applier has reported
 	recoverTo Index // what the log had recorded as committed when this host started; 0 once applied
 
-	durable         Position // of the state machine, when the group was started
-	cutAt           Index    // the log begins after it
+	durable         Position        // of the state machine, when the group was started
+	cutAt           Index           // the log begins after it
+	sending         []*snapshotSend // that have a file; their offers do not change
 	saidNoSnapshots bool
 
 	out  *applyBatch // of this turn

@@ -189,6 +189,39 @@ func TestSnapshotGoesOnWhenPiecesAreLost(t *testing.T) {
 	}
 }
 
+func TestLogWaitsForASnapshotThatIsBeingSent(t *testing.T) {
+	l := newLab(t, 3, newVault, func(c *GroupConfig) {
+		cutEarly(c)
+		c.Limits.KeepLogBytes = 1 << 20
+	})
+	leader := l.leader()
+	follower := l.others(leader)[0]
+	follower.crash(false)
+	l.fill(l.leader(), "a")
+	leader = l.leader()
+	l.loses = func(f labFrame) bool { return f.bulk }
+	follower.start(newVault(follower.id))
+	l.until("a snapshot is sent", func() bool { return strings.Contains(l.log.String(), "sending a snapshot") })
+	sent := leader.host.snapshots.sends[0].offer.At.Index
+	for i := range 50 {
+		leader.propose(fmt.Sprint("b", i, strings.Repeat(".", 64<<10))).ends(l)
+	}
+	if first := leader.status().First; first > sent+1 {
+		t.Fatalf("the log begins at index %d, and the snapshot that is being sent ends at %d", first, sent)
+	}
+	l.loses = nil
+	l.sameJournals()
+	if n := follower.group.snapshotsInstalled.Load(); n != 1 {
+		t.Fatalf("%d snapshots were installed", n)
+	}
+	for i := range 50 {
+		leader.propose(fmt.Sprint("c", i, strings.Repeat(".", 64<<10))).ends(l)
+	}
+	if first := leader.status().First; first <= sent+1 {
+		t.Fatalf("the log still begins at index %d, though nothing is being sent", first)
+	}
+}
+
 func TestReceiverThatCrashesIsSentAnother(t *testing.T) {
 	for _, power := range []bool{false, true} {
 		l := newLab(t, 3, newVault, cutEarly)

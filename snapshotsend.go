@@ -94,6 +94,7 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 		From: w.host.config.Member, FromLife: send.need.FromLife, ToLife: send.need.ToLife, Term: send.need.Term, At: at,
 	}
 	send.heard, send.resent = w.now, w.now
+	w.host.loop.control.Post(func() { r.sending = append(r.sending, send) })
 	w.host.config.Logger.Info("sending a snapshot to a member that is too far behind for the log", groupAttr(r.config.ID),
 		memberAttr("member", send.need.To), slog.Uint64("index", uint64(at.Index)), slog.Int64("bytes", file.Size()))
 }
@@ -206,6 +207,10 @@ func (w *snapshotWorker) end(s *snapshotSend) {
 	if s.file != nil {
 		_ = s.file.Close() // it was only read
 		s.file = nil
+		r := s.replica
+		w.host.loop.control.Post(func() {
+			r.sending = slices.DeleteFunc(r.sending, func(other *snapshotSend) bool { return other == s })
+		})
 	}
 	shelf := w.shelf(s.replica)
 	shelf.waiting = slices.DeleteFunc(shelf.waiting, func(other *snapshotSend) bool { return other == s })
