@@ -185,13 +185,19 @@ func (h *Host) Dropped() (dropped, malformed uint64) {
 // rejecter is a transport that can end the connection over which nonsense came.
 type rejecter interface {
 	Reject(peer raft.MemberID, why error)
+	RejectBulk(peer raft.MemberID, why error)
 }
 
-// malformed counts a frame that cannot be read, and says so each time that the count has doubled.
+// malformed ends the connection over which a frame came that cannot be read.
 func (h *Host) malformed(from MemberID, err error) {
 	if t, ok := h.config.Transport.(rejecter); ok {
 		t.Reject(from, err)
 	}
+	h.countMalformed(from, err)
+}
+
+// countMalformed counts a frame that cannot be read, and says so each time that the count has doubled.
+func (h *Host) countMalformed(from MemberID, err error) {
 	if n := h.malformedFrames.Add(1); n&(n-1) == 0 {
 		h.config.Logger.Warn("a peer sent what cannot be read; it was ignored: are all members of compatible versions?",
 			memberAttr("peer", from), slog.Uint64("frames so far", n), slog.String("error", err.Error()))

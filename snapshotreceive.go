@@ -29,17 +29,21 @@ const bulkBytes = 32 << 20
 // ReceivedBulk implements transport.Receiver.
 func (h *Host) ReceivedBulk(from raft.MemberID, frame []byte) {
 	packets, err := wire.Decode(nil, frame)
+	for i := range packets {
+		if c := packets[i].Chunk; c == nil || c.Offer.From != from || c.To != h.config.Member {
+			err = errForged
+		}
+	}
 	if err != nil {
-		h.malformed(from, err)
+		if t, ok := h.config.Transport.(rejecter); ok {
+			t.RejectBulk(from, err)
+		}
+		h.countMalformed(from, err)
 		return
 	}
 	w := h.snapshots
 	for i := range packets {
 		chunk := packets[i].Chunk
-		if chunk == nil || chunk.Offer.From != from || chunk.To != h.config.Member {
-			h.malformed(from, errForged)
-			return
-		}
 		bytes := int64(len(chunk.Data))
 		if w.arrived.Load() > bulkBytes {
 			h.dropped.Add(1)
