@@ -18,13 +18,29 @@ type fault struct {
 // faults are all that there are. Their order is part of what a seed means.
 var faults = slices.Concat(networkFaults, processFaults, diskFaultList, clockFaults)
 
-// FaultNames returns class and name of all faults, as "class/name".
+// conditions hold for a whole run, rather than happen in it. They can be left out like faults.
+var conditions = []fault{
+	{class: "network", name: "lost frames"}, {class: "network", name: "duplicated messages"},
+	{class: "load", name: "large values"}, {class: "load", name: "compaction"},
+}
+
+// FaultNames returns all that can be left out of a run, as "class/name".
 func FaultNames() []string {
-	names := make([]string, len(faults))
-	for i, f := range faults {
-		names[i] = f.class + "/" + f.name
+	var names []string
+	for _, f := range slices.Concat(faults, conditions) {
+		names = append(names, f.class+"/"+f.name)
 	}
 	return names
+}
+
+// KnowsFault reports whether there is a class or a fault of this name.
+func KnowsFault(name string) bool {
+	for _, f := range slices.Concat(faults, conditions) {
+		if leavesOut([]string{name}, &f) {
+			return true
+		}
+	}
+	return false
 }
 
 // Injected is a fault that happened in a run.

@@ -121,9 +121,9 @@ func friendlyStop(r *run, random *rand.Rand) bool {
 
 // restartStorm ends and starts one host, or all, again and again; sometimes while it is starting.
 func restartStorm(r *run, random *rand.Rand) bool {
-	hosts := r.cluster.Hosts
-	if random.IntN(2) == 0 {
-		hosts = []*Host{r.leaderOrAny(random)}
+	hosts := []*Host{r.leaderOrAny(random)}
+	if random.IntN(4) == 0 {
+		hosts = r.cluster.Hosts
 	}
 	for _, h := range hosts {
 		at := time.Duration(0)

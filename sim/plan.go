@@ -69,7 +69,7 @@ func NewPlan(seed uint64) Plan {
 	return p
 }
 
-func drawSegmentSize(r *rand.Rand) int64 { return pick[int64](r, 8<<10, 32<<10, 256<<10) }
+func drawSegmentSize(r *rand.Rand) int64 { return pick[int64](r, 8<<10, 32<<10, 96<<10) }
 
 func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
 	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000), KeepLogBytes: pick[int64](r, 1, 20_000, 1<<20)}
@@ -86,7 +86,8 @@ func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
 		l.Protocol.CacheBytes = pick(r, 1, 1000) // so that followers are served from the log's files
 	}
 	if p.Engine == "pebble" {
-		l.FlushBytes += 30_000 // nothing is compacted, so that each flush stays a file to be looked into
+		l.FlushBytes += 20_000              // nothing is compacted, so that each flush stays a file to be looked into
+		l.Protocol.ApplyingBytes = 64 << 10 // so that the memtable is never full before our own flush (see pebble.Options)
 	}
 	return l
 }

@@ -40,21 +40,17 @@ func simCommand() *cobra.Command {
 			"  balsa sim --seed 7 --trace run.jsonl        one run, with all that happened in it",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.output != "text" && o.output != "json" {
-				return usage(cmd, fmt.Errorf("-o %s: it must be text or json", o.output))
+			single := cmd.Flags().Changed("seed")
+			if err := o.check(single, cmd.Flags().Changed("first")); err != nil {
+				return usage(cmd, err)
 			}
-			if o.listFaults {
+			switch {
+			case o.listFaults:
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(sim.FaultNames(), "\n"))
 				return err
-			}
-			single := cmd.Flags().Changed("seed")
-			if !single && (o.trace != "" || len(o.drop) > 0 || o.faults > 0 || o.operations > 0) {
-				return usage(cmd, errors.New("--trace, --drop, --faults and --operations are for one run: name its --seed"))
-			}
-			if single {
+			case single:
 				return simulateOne(cmd.OutOrStdout(), o)
-			}
-			if !cmd.Flags().Changed("first") {
+			case !cmd.Flags().Changed("first"):
 				o.first = uint64(time.Now().UnixNano()) / 1000 % 1e12
 			}
 			return simulateMany(cmd, o)
@@ -74,6 +70,24 @@ func simCommand() *cobra.Command {
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	flags.BoolVar(&o.listFaults, "list-faults", false, "print the faults that there are")
 	return cmd
+}
+
+// check says what is wrong with the command line.
+func (o *simOptions) check(single, first bool) error {
+	switch {
+	case o.output != "text" && o.output != "json":
+		return fmt.Errorf("-o %s: it must be text or json", o.output)
+	case !single && (o.trace != "" || len(o.drop) > 0 || o.faults > 0 || o.operations > 0):
+		return errors.New("--trace, --drop, --faults and --operations are for one run: name its --seed")
+	case single && (first || o.seeds > 0 || o.minutes > 0 || o.jobs > 0):
+		return errors.New("--seed is for one run, --first, --seeds, --minutes and --jobs are for a campaign")
+	}
+	for _, name := range o.without {
+		if !sim.KnowsFault(name) {
+			return fmt.Errorf("--without %s: there is no such class or fault; --list-faults has their names", name)
+		}
+	}
+	return nil
 }
 
 // simulateMany runs a campaign. What is still under way when the user interrupts it is finished first.
