@@ -22,6 +22,8 @@ type Group interface {
 	Leadership() raft.Leadership
 	// Counters returns what the group has counted. It is cheap.
 	Counters() balsa.Counters
+	// Err returns why the group does not work on this member any more; nil while it does. It is cheap.
+	Err() error
 	// Ready is closed once the store has caught up with what this member's own log knew to be committed when it
 	// was started. Nothing is read from the store before (E50).
 	Ready() <-chan struct{}

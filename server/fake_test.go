@@ -19,6 +19,7 @@ type fakeGroup struct {
 	read       func() error
 	leadership atomic.Pointer[raft.Leadership]
 	applied    atomic.Uint64
+	err        atomic.Pointer[error]
 	ready      chan struct{}
 	proposals  atomic.Int64
 	reads      atomic.Int64
@@ -68,6 +69,12 @@ func (g *fakeGroup) Leadership() raft.Leadership { return *g.leadership.Load() }
 func (g *fakeGroup) Counters() balsa.Counters {
 	applied := raft.Index(g.applied.Load())
 	return balsa.Counters{Applied: applied, Committed: applied}
+}
+func (g *fakeGroup) Err() error {
+	if err := g.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 func (g *fakeGroup) Ready() <-chan struct{} { return g.ready }
 

@@ -35,6 +35,7 @@ type Server struct {
 
 	leader   leaderWatch
 	stopping chan struct{} // closed when Stop is called
+	fenced   chan struct{} // closed when the group works no more
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -62,6 +63,7 @@ func New(config Config) (*Server, error) {
 		listeners: make(map[net.Listener]struct{}),
 		silent:    make(map[net.Conn]struct{}),
 		stopping:  make(chan struct{}),
+		fenced:    make(chan struct{}),
 	}
 	s.metrics.watch(s)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
@@ -77,7 +79,7 @@ func New(config Config) (*Server, error) {
 	s.serving.Go(func() { s.grpc.Serve(s.grpcConns) })
 	s.serving.Go(func() { s.http.Serve(s.httpConns) })
 	s.serving.Go(s.dispatchEvents)
-	s.serving.Go(s.watchLeader)
+	s.serving.Go(s.watchGroup)
 	return s, nil
 }
 

@@ -48,6 +48,8 @@ func (w *watchStream) run(ctx context.Context, stream watchServer, received <-ch
 			return w.ending(ctx, err)
 		case <-lost:
 			return rpctypes.ErrGRPCNoLeader
+		case <-w.server.fenced:
+			return refusal(w.server.group.Err())
 		case <-w.server.stopping:
 			return rpctypes.ErrGRPCStopped
 		case <-ctx.Done():

@@ -21,14 +21,19 @@ func (s *Server) leaderLost() <-chan struct{} {
 	return s.leader.lost
 }
 
-// watchLeader looks for a leader until the server stops.
-func (s *Server) watchLeader() {
+// watchGroup looks whether there is a leader, and whether the group works, until the server stops. Requests learn that
+// from their answers; streams on which nothing happens would not.
+func (s *Server) watchGroup() {
 	every := time.NewTicker(s.config.LeaderTimeout / 8)
 	defer every.Stop()
-	known := time.Now()
+	known, fenced := time.Now(), false
 	for {
 		select {
 		case now := <-every.C:
+			if !fenced && s.group.Err() != nil {
+				fenced = true
+				close(s.fenced)
+			}
 			if s.group.Leadership().Leader != 0 {
 				known = now
 			} else if now.Sub(known) >= s.config.LeaderTimeout {

@@ -14,7 +14,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/store"
 )
 
 // rawWatch is a watch stream without a client that smooths things over.
@@ -281,6 +283,37 @@ func TestWatchEndsWithoutALeader(t *testing.T) {
 	refused.wantEnd(rpctypes.ErrGRPCNoLeader)
 	put(t, client, "k", "v")
 	lenient.want(2, "0: PUT k=v 2.2.1")
+}
+
+// TestWatchEndsWithTheGroup does not leave those waiting for ever whom nobody will tell anything any more.
+func TestWatchEndsWithTheGroup(t *testing.T) {
+	kvs, group := newStore(t)
+	_, address := start(t, Config{Group: group, Store: kvs, LeaderTimeout: 30 * time.Millisecond})
+	w := watchRaw(t, address)
+	w.create(&pb.WatchCreateRequest{Key: []byte("k")})
+	w.want(1, "0: created")
+	fenced := fmt.Errorf("%w: its disk broke", balsa.ErrFenced)
+	group.err.Store(&fenced)
+	w.wantEnd(rpctypes.ErrGRPCStopped)
+	watchRaw(t, address).wantEnd(rpctypes.ErrGRPCStopped)
+}
+
+// TestE50NothingIsWatchedBeforeTheStoreHasCaughtUp keeps a watcher of the present from beginning in the past.
+func TestE50NothingIsWatchedBeforeTheStoreHasCaughtUp(t *testing.T) {
+	kvs, group := newStore(t)
+	group.ready = make(chan struct{})
+	_, address := start(t, Config{Group: group, Store: kvs})
+	w := watchRaw(t, address)
+	w.create(&pb.WatchCreateRequest{Key: []byte("k")})
+	entry, err := store.EncodePut(&pb.PutRequest{Key: []byte("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := group.apply(entry); err != nil { // the replay of its own log
+		t.Fatal(err)
+	}
+	close(group.ready)
+	w.want(2, "0: created")
 }
 
 // TestSlowWatchDelaysNobody has a client that does not read while others do, and lets it catch up in the end.
