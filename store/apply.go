@@ -42,8 +42,9 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 		return s.failure
 	}
 	e.remember()
-	e.finish()
 	s.publish()
+	s.news.tell(e.touched)
+	e.finish()
 	s.tellWatchers()
 	if e.unflushed.full() {
 		if s.failure = s.forgetFlushed(); s.failure != nil {
@@ -84,6 +85,7 @@ func (e *execution) finish() {
 	e.index = e.index[:0]
 	clear(e.changes)
 	e.changes = e.changes[:0]
+	e.finishLeases()
 }
 
 // execute executes a batch's commands and fills the engine batch.
@@ -97,12 +99,14 @@ func (s *Store) execute(batch *balsa.Batch) error {
 			return fmt.Errorf("index %d follows %d in a batch up to %d", command.Index, last, batch.Position.Index)
 		}
 		last = command.Index
+		e.at = balsa.Position{Index: command.Index, Term: command.Term}
 		var err error
 		if command.Result, err = e.command(command.Payload); err != nil {
 			return fmt.Errorf("index %d: %w", command.Index, err)
 		}
 	}
 	e.commitIndex()
+	e.commitLeases()
 	e.applied = batch.Position
 	if batch.Runtime != nil {
 		e.batch.Set(e.single(spaceRuntime), batch.Runtime)
@@ -153,6 +157,22 @@ func (e *execution) dispatch(kind Kind, request []byte) ([]byte, error) {
 		if err := e.publish(request); err != nil {
 			return nil, err
 		}
+	case KindLeaseGrant:
+		return e.grant(request)
+	case KindLeaseRenew:
+		return e.renew(request)
+	case KindLeaseRevoke:
+		if err := e.revokeRequest(request); err != nil {
+			return nil, err
+		}
+	case KindLeaseExpire:
+		if err := e.expire(request); err != nil {
+			return nil, err
+		}
+	case KindLeaseTick:
+		if err := e.tick(request); err != nil {
+			return nil, err
+		}
 	}
 	return appendHeaderResult(nil, e.revision), nil
 }
@@ -165,6 +185,9 @@ func (e *execution) applyPut(request []byte) ([]byte, error) {
 		}
 	}
 	if err := checkPutRequest(r); err != nil {
+		return nil, err
+	}
+	if err := e.checkLease(r.Lease); err != nil {
 		return nil, err
 	}
 	if !r.PrevKv && !r.IgnoreValue && !r.IgnoreLease {

@@ -9,13 +9,16 @@ import (
 
 // audit adds up the records of a snapshot as they pass, and compares the sums with each other: the versions in the index
 // with those in the revision log, values and all; those that the last compaction retains with the counters; the members
-// likewise; and everything with the digest that the sender had, and with the position. It costs no read.
+// and the leases likewise; the keys that are listed with leases with those whose newest version says so; and everything with the digest that the sender had, and with the position. It costs no read.
 type audit struct {
 	counters counters
 	hasher   hasher
 
 	logged, indexed, retained tally
 	published                 Digest
+	leased                    Digest // the leases
+	clocked                   leaseSums
+	listed, attached          Digest // attachments as they are listed, and as the keys have them
 
 	name       []byte // the key whose versions are passing
 	older      bool   // one of them is at or below the compact revision
@@ -31,6 +34,14 @@ func (a *audit) record(key, value []byte) error {
 			return fmt.Errorf("%w: member record: %w", errStream, err)
 		}
 		a.published.add(a.hasher.member(&m))
+	case spaceLease:
+		return a.leaseRecord(key, value)
+	case spaceAttach:
+		lease, name, err := cutAttachment(key)
+		if err != nil {
+			return err
+		}
+		a.listed.add(a.hasher.attachment(lease, name))
 	case spaceMeta:
 		var err error
 		a.counters, err = decodeCounters(value)
@@ -45,6 +56,22 @@ func (a *audit) record(key, value []byte) error {
 			"use the version of balsa that wrote it", space)
 	}
 	return nil
+}
+
+func (a *audit) leaseRecord(key, value []byte) (err error) {
+	if len(key) == engine.HeaderSize {
+		if a.clocked, err = decodeLeaseSums(value); err == nil {
+			a.leased.add(a.hasher.leaseClock(a.clocked.clock))
+		}
+		return err
+	}
+	id, err := cutLeaseKey(key)
+	if err != nil {
+		return err
+	}
+	l, err := decodeLease(value)
+	a.leased.add(a.hasher.lease(id, &l))
+	return err
 }
 
 func (a *audit) logRecord(key, value []byte) error {
@@ -75,6 +102,9 @@ func (a *audit) indexRecord(key, value []byte) error {
 	}
 	if a.name == nil || string(name) != string(a.name) {
 		a.name, a.older = append(a.name[:0], name...), false
+		if v.lease != 0 {
+			a.attached.add(a.hasher.attachment(v.lease, name))
+		}
 	}
 	one := tally{v.size(name), a.hasher.version(name, &v)}
 	a.indexed.add(one)
@@ -88,6 +118,7 @@ func (a *audit) indexRecord(key, value []byte) error {
 // check says what does not add up.
 func (a *audit) check(at balsa.Position, digest Digest) error {
 	c := &a.counters
+	c.sums = a.clocked
 	switch {
 	case c.applied != at:
 		return fmt.Errorf("%w: its state is of index %d, term %d", errStream, c.applied.Index, c.applied.Term)
@@ -99,6 +130,10 @@ func (a *audit) check(at balsa.Position, digest Digest) error {
 			errStream, a.retained.size, a.retained.digest, c.retained().size, c.retained().digest)
 	case a.published != c.published:
 		return fmt.Errorf("%w: its members have digest %v, its counters say %v", errStream, a.published, c.published)
+	case a.leased != c.sums.digest:
+		return fmt.Errorf("%w: its leases have digest %v, their record says %v", errStream, a.leased, c.sums.digest)
+	case a.listed != a.attached:
+		return fmt.Errorf("%w: the keys that it lists with leases are not those that are attached to them", errStream)
 	case c.digest(&a.hasher) != digest:
 		return fmt.Errorf("%w: its digest is %v, its end says %v", errStream, c.digest(&a.hasher), digest)
 	}

@@ -15,7 +15,7 @@ import (
 // meets a kind, or a version of one, that it does not know stops rather than skip it.
 type Kind uint8
 
-// The kinds. 16–31 are kept for leases, 32–47 for users and roles, 48–63 for alarms.
+// The kinds. 16–31 are for leases, and 32–47 are kept for users and roles, 48–63 for alarms.
 const (
 	KindPut         Kind = 1
 	KindDeleteRange Kind = 2
@@ -23,6 +23,15 @@ const (
 	KindCompaction  Kind = 4
 	// KindMember publishes a member's name and URLs (a pb.Member).
 	KindMember Kind = 5
+
+	KindLeaseGrant  Kind = 16
+	KindLeaseRevoke Kind = 17
+	// KindLeaseRenew gives any number of leases their whole time to live again.
+	KindLeaseRenew Kind = 18
+	// KindLeaseExpire revokes a lease whose time is over, in the eyes of the leader of a term.
+	KindLeaseExpire Kind = 19
+	// KindLeaseTick tells the members the leader's lease clock.
+	KindLeaseTick Kind = 20
 )
 
 func (k Kind) String() string {
@@ -37,6 +46,16 @@ func (k Kind) String() string {
 		return "compaction"
 	case KindMember:
 		return "member"
+	case KindLeaseGrant:
+		return "lease-grant"
+	case KindLeaseRevoke:
+		return "lease-revoke"
+	case KindLeaseRenew:
+		return "lease-renew"
+	case KindLeaseExpire:
+		return "lease-expire"
+	case KindLeaseTick:
+		return "lease-tick"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
@@ -118,6 +137,10 @@ func DecodeCommand(payload []byte) (Kind, proto.Message, error) {
 	if err != nil {
 		return kind, nil, err
 	}
+	if kind >= KindLeaseRenew {
+		message, err := numbersMessage(kind, request)
+		return kind, message, err
+	}
 	message := newRequest(kind)
 	return kind, message, unmarshal(request, message)
 }
@@ -132,6 +155,10 @@ func newRequest(kind Kind) proto.Message {
 		return &pb.TxnRequest{}
 	case KindCompaction:
 		return &pb.CompactionRequest{}
+	case KindLeaseGrant:
+		return &pb.LeaseGrantRequest{}
+	case KindLeaseRevoke:
+		return &pb.LeaseRevokeRequest{}
 	}
 	return &pb.Member{}
 }
@@ -142,10 +169,11 @@ func cutCommand(payload []byte) (Kind, []byte, error) {
 		return 0, nil, fmt.Errorf("%w: %d bytes, a command has %d or more", errMalformed, len(payload), commandHeader)
 	}
 	kind, version := Kind(payload[0]), payload[1]
-	if kind < KindPut || kind > KindMember || version != commandVersion {
-		return kind, nil, fmt.Errorf("%w: %v, version %d; this build knows version %d of the kinds %v to %v: "+
+	known := KindPut <= kind && kind <= KindMember || KindLeaseGrant <= kind && kind <= KindLeaseTick
+	if !known || version != commandVersion {
+		return kind, nil, fmt.Errorf("%w: %v, version %d; this build knows version %d of the kinds %v to %v and %v to %v: "+
 			"this member runs an older version of balsa than the one that wrote the command",
-			ErrUnknownCommand, kind, version, commandVersion, KindPut, KindMember)
+			ErrUnknownCommand, kind, version, commandVersion, KindPut, KindMember, KindLeaseGrant, KindLeaseTick)
 	}
 	return kind, payload[commandHeader:], nil
 }

@@ -85,7 +85,7 @@ func TestUnknownFieldsStayOutOfTheLog(t *testing.T) {
 // TestUnknownCommandStopsTheReplica applies commands of a newer version: they are not skipped, and nothing else of
 // their batch is applied either.
 func TestUnknownCommandStopsTheReplica(t *testing.T) {
-	for _, payload := range [][]byte{{0, 1}, {6, 1}, {16, 1, 1}, {255, 1}, {byte(KindPut), 2}, {byte(KindPut), 0}} {
+	for _, payload := range [][]byte{{0, 1}, {6, 1}, {32, 1, 1}, {255, 1}, {byte(KindPut), 2}, {byte(KindPut), 0}} {
 		f := newFixture(t, engine.NewMemory())
 		f.put("a", "1")
 		before, position := f.store.Digest()

@@ -24,6 +24,8 @@ type counters struct {
 	next      tally  // those that one at revision+1 would add: tombstones, and what its own command superseded
 	collected tally  // what garbage was at the compact revision
 	published Digest // of what members have published
+	// sums is not part of this record: the leases have one.
+	sums leaseSums
 }
 
 const countersFormat = 1
@@ -45,6 +47,7 @@ func (c *counters) digest(h *hasher) Digest {
 	d := h.sum()
 	d.add(c.retained().digest)
 	d.add(c.published)
+	d.add(c.sums.digest)
 	return d
 }
 

@@ -29,6 +29,9 @@ const (
 	recordVersion byte = iota + 1
 	recordCounters
 	recordMember
+	recordLease
+	recordLeaseClock
+	recordAttachment
 )
 
 // hasher hashes records; it keeps a buffer.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/engine"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -15,11 +16,13 @@ type execution struct {
 	hasher    hasher
 	batch     engine.Batch
 	members   members
+	leaseChanges
 
 	base    int64   // the revision that the batch found
 	tallies []tally // the garbage as of each revision after base
 
 	// Of the command that is being executed:
+	at      balsa.Position
 	before  counters // as they were when it began
 	changes []change
 
@@ -37,7 +40,8 @@ type change struct {
 	key     []byte
 	written *written
 	version
-	value []byte
+	value  []byte
+	former int64 // the lease that the key was attached to before
 }
 
 // begin starts a command. Either commit or rollback follows.
@@ -64,6 +68,9 @@ func (e *execution) commit() {
 		e.keyBytes = e.appendLogKey(e.keyBytes[:0], c.at)
 		e.valueBytes = appendLogValue(e.valueBytes[:0], &c.version, &e.garbage, c.key, c.value)
 		e.batch.Set(e.keyBytes, e.valueBytes)
+		if c.former != c.lease {
+			e.attach(c)
+		}
 	}
 	if e.collecting {
 		e.news = append(e.news, e.changes...)
@@ -129,6 +136,7 @@ func (e *execution) put(key, value []byte, lease int64) error {
 		e.supersede(key, &previous)
 	}
 	e.write(key, &v, value)
+	e.changes[len(e.changes)-1].former = previous.lease
 	return nil
 }
 
@@ -137,6 +145,7 @@ func (e *execution) delete(key []byte, live *version) {
 	v := version{at: e.place(), tombstone: true}
 	e.supersede(key, live)
 	e.next.add(e.write(key, &v, nil))
+	e.changes[len(e.changes)-1].former = live.lease
 }
 
 // supersede counts a version that the current command replaces: a compaction at this revision would drop it, but
@@ -153,6 +162,6 @@ func (e *execution) supersede(key []byte, v *version) {
 func (e *execution) write(key []byte, v *version, value []byte) tally {
 	t := tally{v.size(key), e.hasher.version(key, v)}
 	e.all.add(t)
-	e.changes = append(e.changes, change{key, e.overlay.add(key, *v, value), *v, value})
+	e.changes = append(e.changes, change{key: key, written: e.overlay.add(key, *v, value), version: *v, value: value})
 	return t
 }

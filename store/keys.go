@@ -12,6 +12,8 @@ import (
 const (
 	spaceMember  = 'a'
 	spaceCollect = 'c'
+	spaceAttach  = 'k'
+	spaceLease   = 'l'
 	spaceMeta    = 'm'
 	spaceLog     = 'r'
 	spaceRuntime = 's'
@@ -99,4 +101,38 @@ func cutLogKey(key []byte) (revision, error) {
 
 func (l layout) memberKey(id uint64) []byte {
 	return binary.BigEndian.AppendUint64(l.single(spaceMember), id)
+}
+
+// appendLeaseKey appends the key of a lease's record. The record of the lease clock has the space alone.
+func (l layout) appendLeaseKey(dst []byte, id int64) []byte {
+	return binary.BigEndian.AppendUint64(engine.AppendHeader(dst, l.group, spaceLease), uint64(id))
+}
+
+func cutLeaseKey(key []byte) (id int64, err error) {
+	if len(key) != engine.HeaderSize+8 {
+		return 0, fmt.Errorf("%w: lease key %q has %d bytes", errCorrupt, key, len(key))
+	}
+	return int64(binary.BigEndian.Uint64(key[engine.HeaderSize:])), nil
+}
+
+// appendAttachment appends the key that says that a user's key is attached to a lease; without one, the prefix of them all.
+func (l layout) appendAttachment(dst []byte, lease int64, key []byte) []byte {
+	dst = engine.AppendHeader(dst, l.group, spaceAttach)
+	return append(binary.BigEndian.AppendUint64(dst, uint64(lease)), key...)
+}
+
+// attachmentsEnd is greater than all attachments to a lease, and not than those to the next.
+func (l layout) attachmentsEnd(lease int64) []byte {
+	if uint64(lease) == math.MaxUint64 {
+		return l.single(spaceAttach + 1)
+	}
+	return l.appendAttachment(nil, lease+1, nil)
+}
+
+// cutAttachment returns what an attachment is about. The key aliases the argument.
+func cutAttachment(key []byte) (lease int64, name []byte, err error) {
+	if len(key) <= engine.HeaderSize+8 {
+		return 0, nil, fmt.Errorf("%w: attachment %q has %d bytes", errCorrupt, key, len(key))
+	}
+	return int64(binary.BigEndian.Uint64(key[engine.HeaderSize:])), key[engine.HeaderSize+8:], nil
 }

@@ -16,6 +16,8 @@ import (
 type model struct {
 	revision, compacted int64
 	history             []event
+	leases              map[int64]modelLease
+	clock               uint64
 }
 
 type event struct {
@@ -23,7 +25,9 @@ type event struct {
 	deleted bool
 }
 
-func newModel() *model { return &model{revision: 1, compacted: -1} }
+func newModel() *model {
+	return &model{revision: 1, compacted: -1, leases: map[int64]modelLease{}}
+}
 
 // live returns the key's value as of a revision, nil where it has none.
 func (m *model) live(key []byte, rev int64) *mvccpb.KeyValue {
@@ -194,7 +198,7 @@ func (w *writing) deleteRange(r *pb.DeleteRangeRequest) *pb.DeleteRangeResponse 
 }
 
 func (m *model) put(r *pb.PutRequest) (*pb.PutResponse, error) {
-	if r.Lease != 0 {
+	if _, exists := m.leases[r.Lease]; r.Lease != 0 && !exists {
 		return nil, rpctypes.ErrGRPCLeaseNotFound
 	}
 	return m.begin().put(r)
@@ -289,11 +293,11 @@ func (m *model) check(r *pb.TxnRequest, choice map[*pb.TxnRequest]bool) error {
 			}
 		}
 		if r := op.GetRequestPut(); r != nil {
-			if r.Lease != 0 {
-				return rpctypes.ErrGRPCLeaseNotFound
-			}
 			if (r.IgnoreValue || r.IgnoreLease) && m.live(r.Key, m.revision) == nil {
 				return rpctypes.ErrGRPCKeyNotFound
+			}
+			if _, exists := m.leases[r.Lease]; r.Lease != 0 && !exists {
+				return rpctypes.ErrGRPCLeaseNotFound
 			}
 		}
 		if r := op.GetRequestTxn(); r != nil {

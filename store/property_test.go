@@ -26,6 +26,11 @@ func TestTwin(t *testing.T) {
 			"txn":     d.txn,
 			"txn2":    d.txn,
 			"compact": d.compact,
+			"grant":   d.grant,
+			"revoke":  d.revoke,
+			"expire":  d.expire,
+			"renew":   d.renew,
+			"tick":    d.tick,
 			"range":   d.readRange,
 			"range2":  d.readRange,
 			"chunks":  d.readChunks,
@@ -78,14 +83,7 @@ func (d *duel) command(t *rapid.T, entry raft.Entry, err error, want proto.Messa
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.log = append(d.log, entry)
-	last := balsa.Index(len(d.log))
-	b := d.batchOf(last, last)
-	if err := d.store.Apply(b); err != nil {
-		t.Fatal(err)
-	}
-	d.results = append(d.results, b.Commands[0].Result)
-	got, err := DecodeResult(CommandKind(entry.Payload()), b.Commands[0].Result)
+	got, err := d.apply(t, entry)
 	compare(t, got, err, want, wantErr)
 }
 
@@ -116,13 +114,13 @@ func drawValue(t *rapid.T) []byte {
 
 func drawPut(t *rapid.T) *pb.PutRequest {
 	r := &pb.PutRequest{Key: drawKey(t), PrevKv: rapid.Bool().Draw(t, "prev")}
-	switch rapid.IntRange(0, 7).Draw(t, "put") {
+	switch rapid.IntRange(0, 9).Draw(t, "put") {
 	case 0:
 		r.IgnoreValue = true
 	case 1:
 		r.IgnoreLease, r.Value = true, drawValue(t)
-	case 2:
-		r.Lease = 5
+	case 2, 3, 4:
+		r.Lease, r.Value = drawLease(t), drawValue(t)
 	default:
 		r.Value = drawValue(t)
 	}
@@ -400,6 +398,7 @@ func (d *duel) check(t *rapid.T) {
 	if got, want := d.store.Size(), d.model.size(); got != want {
 		t.Fatalf("size %d, want %d", got, want)
 	}
+	d.checkLeases(t)
 	if err := d.store.Verify(context.Background()); err != nil {
 		t.Fatal(err)
 	}

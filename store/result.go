@@ -20,14 +20,20 @@ const resultOK = 0
 // ErrMalformed is the answer to a command whose request does not decode. Nothing that this package encodes gives it.
 var ErrMalformed = status.Error(codes.InvalidArgument, "balsa: malformed command")
 
+// ErrStale is the answer to the end of a lease, or to a reading of the lease clock, that others have overtaken.
+var ErrStale = status.Error(codes.FailedPrecondition, "balsa: another leader or another renewal came first")
+
 var resultErrors = [...]error{
-	1: rpctypes.ErrGRPCCompacted,
-	2: rpctypes.ErrGRPCFutureRev,
-	3: rpctypes.ErrGRPCKeyNotFound,
-	4: rpctypes.ErrGRPCLeaseNotFound,
-	5: rpctypes.ErrGRPCEmptyKey,
-	6: rpctypes.ErrGRPCInvalidSortOption,
-	7: ErrMalformed,
+	1:  rpctypes.ErrGRPCCompacted,
+	2:  rpctypes.ErrGRPCFutureRev,
+	3:  rpctypes.ErrGRPCKeyNotFound,
+	4:  rpctypes.ErrGRPCLeaseNotFound,
+	5:  rpctypes.ErrGRPCEmptyKey,
+	6:  rpctypes.ErrGRPCInvalidSortOption,
+	7:  ErrMalformed,
+	8:  rpctypes.ErrGRPCLeaseExist,
+	9:  rpctypes.ErrGRPCLeaseTTLTooLarge,
+	10: ErrStale,
 }
 
 // errorResult returns the result that says err, if err is an answer to a command rather than a failure of the replica.
@@ -74,6 +80,14 @@ func DecodeResult(kind Kind, result []byte) (proto.Message, error) {
 		return decodeResult(result, &pb.CompactionResponse{})
 	case KindMember:
 		return decodeResult(result, &pb.CompactionResponse{}) // a header
+	case KindLeaseGrant:
+		return decodeResult(result, &pb.LeaseGrantResponse{})
+	case KindLeaseRevoke, KindLeaseExpire:
+		return decodeResult(result, &pb.LeaseRevokeResponse{})
+	case KindLeaseRenew:
+		return decodeResult(result, &pb.LeaseKeepAliveResponse{})
+	case KindLeaseTick:
+		return decodeResult(result, &pb.LeaseCheckpointResponse{})
 	}
 	return nil, fmt.Errorf("store: commands of %v have no result", kind)
 }

@@ -58,6 +58,7 @@ func (s *Store) use() *state {
 type contents struct {
 	counters counters
 	members  members
+	leases   *leases
 	progress progress
 }
 
@@ -70,6 +71,9 @@ func (l layout) load(reader engine.Reader) (contents, error) {
 	}
 	if err == nil || errors.Is(err, engine.ErrNotFound) {
 		c.members, err = loadMembers(reader, l)
+	}
+	if err == nil {
+		c.leases, c.counters.sums, err = loadLeases(reader, l)
 	}
 	if err == nil {
 		c.progress, err = loadProgress(reader, l)
@@ -89,6 +93,7 @@ func (s *Store) adopt(e engine.Engine, c contents, unflushed unflushed) {
 		durable:  view{layout: s.layout, reader: e.Durable()},
 		counters: c.counters, members: c.members, batch: e.NewBatch(),
 		recent: newRecent(defaultRecentKeys), unflushed: unflushed,
+		leaseChanges: leaseChanges{leases: c.leases, shown: c.leases.Copy(), pending: uncountedOf(c.leases)},
 	}
 	s.collection.start(c.progress, c.counters.compacted)
 	s.publish()

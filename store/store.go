@@ -33,6 +33,7 @@ type Store struct {
 
 	collection collection
 	hub        hub
+	news       leaseNews
 	chunkBytes int64
 }
 
@@ -41,6 +42,7 @@ type state struct {
 	engine *sharedEngine
 	counters
 	members members
+	leases  *leases
 	digest  Digest
 }
 
@@ -78,7 +80,12 @@ func open(e engine.Engine, home engine.Home, options Options) (*Store, error) {
 // publish shows readers the state that the writer has reached.
 func (s *Store) publish() {
 	e := &s.writer
-	s.state.Store(&state{engine: s.engine, counters: e.counters, members: e.members, digest: e.counters.digest(&e.hasher)})
+	if len(e.touched) > 0 {
+		e.shown = e.leases.Copy()
+	}
+	s.state.Store(&state{
+		engine: s.engine, counters: e.counters, members: e.members, leases: e.shown, digest: e.counters.digest(&e.hasher),
+	})
 }
 
 // Applied implements balsa.DurableStateMachine.

@@ -167,14 +167,16 @@ func (t *transaction) checkPut(r *pb.PutRequest) error {
 	if err := checkPutRequest(r); err != nil {
 		return err
 	}
-	if !r.IgnoreValue && !r.IgnoreLease {
-		return nil
+	if r.IgnoreValue || r.IgnoreLease {
+		_, exists, err := t.view.get(r.Key, t.begin.revision)
+		if err == nil && !exists {
+			err = rpctypes.ErrGRPCKeyNotFound
+		}
+		if err != nil {
+			return err
+		}
 	}
-	_, exists, err := t.view.get(r.Key, t.begin.revision)
-	if err == nil && !exists {
-		err = rpctypes.ErrGRPCKeyNotFound
-	}
-	return err
+	return t.write.checkLease(r.Lease)
 }
 
 // run executes the chosen operations. It returns how many choices of path r used.
@@ -213,11 +215,19 @@ func (t *transaction) run(path []bool, r *pb.TxnRequest) (response *pb.TxnRespon
 
 // checkPutRequest says what is wrong with a put, whatever the state.
 func checkPutRequest(r *pb.PutRequest) error {
-	switch {
-	case len(r.Key) == 0:
+	if len(r.Key) == 0 {
 		return rpctypes.ErrGRPCEmptyKey
-	case r.Lease != 0:
-		return rpctypes.ErrGRPCLeaseNotFound // there are no leases yet
+	}
+	return nil
+}
+
+// checkLease says whether a put may attach its key to a lease; 0 is none.
+func (e *execution) checkLease(id int64) error {
+	if id == 0 {
+		return nil
+	}
+	if _, exists := e.leases.Get(id); !exists {
+		return rpctypes.ErrGRPCLeaseNotFound
 	}
 	return nil
 }
