@@ -59,6 +59,7 @@ type Host struct {
 	Group   *balsa.Group // nil while it is down
 	Crashes int
 	disk    diskFaults
+	rotten  *rotten // in a file, since its last life; nil for none
 	clock   clock
 	cluster *Cluster
 	life    *life

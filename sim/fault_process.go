@@ -27,12 +27,15 @@ func (r *run) start(h *Host) {
 	}
 	err := h.Start()
 	if err == nil {
+		if h.Up() {
+			h.rotten = nil // it was where nothing is read, or there was a second copy
+		}
 		if !h.Up() { // the power went off meanwhile
 			r.world.After(r.world.Between(0, r.plan.ElectionTimeout), func() { r.start(h) })
 		}
 		return
 	}
-	if !h.disk.wasHurt(h.life) && !h.disk.full {
+	if !h.disk.wasHurt(h.life) && !h.disk.full && !r.restoresRot(h, err) {
 		r.fail("members start", err)
 		return
 	}

@@ -69,10 +69,10 @@ func NewPlan(seed uint64) Plan {
 	return p
 }
 
-func drawSegmentSize(r *rand.Rand) int64 { return pick[int64](r, 8<<10, 32<<10, 96<<10) }
+func drawSegmentSize(r *rand.Rand) int64 { return pick[int64](r, 4<<10, 8<<10, 32<<10, 96<<10) }
 
 func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
-	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000), KeepLogBytes: pick[int64](r, 1, 20_000, 1<<20)}
+	l := balsa.GroupLimits{FlushBytes: pick(r, 1, 2000, 20_000), KeepLogBytes: pick[int64](r, 1, 1, 20_000, 1<<20)}
 	if r.IntN(4) == 0 {
 		l.ApplyCommands = 1 + r.IntN(4)
 	}
@@ -110,7 +110,7 @@ func drawClients(r *rand.Rand, electionTimeout time.Duration) clientPlan {
 		OldReads: pick(r, 0, 4, 20),
 	}
 	c.Think = time.Duration(c.Count) * pick[time.Duration](r, 100, 200, 400, 800) * time.Millisecond
-	if r.IntN(3) == 0 {
+	if r.IntN(2) == 0 {
 		c.LargeOne, c.Large = 10+r.IntN(20), pick(r, 2000, 20_000)
 	}
 	if r.IntN(2) == 0 {
