@@ -163,6 +163,10 @@ func TestE55TooLargeIsRefusedBeforeTheLog(t *testing.T) {
 	proposals := member.group.proposals.Load()
 	wantStatus(t, "a byte more", put(3<<19-24), rpctypes.ErrGRPCRequestTooLarge)
 	wantStatus(t, "the largest message", put(2<<20-9), rpctypes.ErrGRPCRequestTooLarge)
+	_, err := kv.Txn(t.Context(), &pb.TxnRequest{Success: ops(&pb.RequestOp{Request: &pb.RequestOp_RequestPut{
+		RequestPut: &pb.PutRequest{Key: []byte("k"), Value: bytes.Repeat([]byte("v"), 3<<19)},
+	}})})
+	wantStatus(t, "a transaction that is too large", err, rpctypes.ErrGRPCRequestTooLarge)
 	wantStatus(t, "a larger message", put(2<<20), status.Error(codes.ResourceExhausted,
 		"grpc: received message larger than max (2097160 vs. 2097152)"))
 	if n := member.group.proposals.Load() - proposals; n != 0 {
