@@ -64,6 +64,7 @@ type told struct {
 	*Watcher
 	created, ended bool
 	canceled       bool // Cancel was called
+	compacted      bool // it began where it could not
 	through        int64
 }
 
@@ -131,6 +132,7 @@ func (d *watchDuel) watch(t *rapid.T) {
 		w.through = d.model.revision
 	}
 	o.Owner = w
+	w.compacted = o.Start > 0 && o.Start < d.model.compacted
 	var err error
 	if w.Watcher, err = f.Watch(o); err != nil {
 		t.Fatal(err)
@@ -245,6 +247,9 @@ func (d *watchDuel) hear(t *rapid.T, f *toldFeed, delivery *Delivery) {
 
 // tell holds against the twin what a watcher was told to be all up to a revision.
 func (d *watchDuel) tell(t *rapid.T, w *told, through int64, events []*Event) {
+	if w.compacted {
+		t.Fatalf("a watcher from the compacted revision %d is told %d events", w.options.Start, len(events))
+	}
 	want := d.expected(w, through)
 	if len(events) != len(want) {
 		t.Fatalf("told %d events up to %d after %d, want %d: %v", len(events), through, w.through, len(want), want)
