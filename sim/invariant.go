@@ -51,6 +51,7 @@ func (r *run) invariants() []invariant {
 		&logMatching{run: r, entries: map[raft.Position]entryIdentity{}},
 		newCompleteness(r),
 		&durable{run: r},
+		&kept{promises: make([]promise, r.plan.Members)},
 		&appliedNotAboveCommit{snapshots: map[*life]balsa.Index{}},
 		&equalDigests{at: map[balsa.Index]digestAt{}},
 		&bounded{run: r},
