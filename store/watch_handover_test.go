@@ -278,3 +278,64 @@ func TestEventsAreShared(t *testing.T) {
 		t.Fatalf("told %d events, want %d", told, 5*3+5)
 	}
 }
+
+// TestProgressIsNotAheadOfEvents has progress come due between a batch and its dispatch.
+func TestProgressIsNotAheadOfEvents(t *testing.T) {
+	f := newFixture(t, engine.NewMemory())
+	f.write(5)
+	feed := f.store.NewFeed(func() {})
+	if _, err := feed.Watch(WatchOptions{Key: []byte("k")}); err != nil {
+		t.Fatal(err)
+	}
+	late, err := feed.Watch(WatchOptions{Key: []byte("k"), Start: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed.AskProgress() // one is late
+	f.write(1)
+	feed.Cancel(late)
+	f.store.DispatchEvents()
+	deliveries, _, err := feed.Next(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var progress int64
+	for i := range deliveries {
+		switch d := &deliveries[i]; d.Kind {
+		case DeliverProgress:
+			progress = d.Revision
+		case DeliverEvents:
+			if progress == 0 || d.Events[0].Revision <= progress {
+				t.Fatalf("told revision %d after progress %d", d.Events[0].Revision, progress)
+			}
+			return
+		}
+	}
+	t.Fatal("the event is missing")
+}
+
+// TestCompactedThoughRemembered refuses what was compacted also where the hub still knows it: what a watcher is told
+// must not hang on who else watches.
+func TestCompactedThoughRemembered(t *testing.T) {
+	f := newFixture(t, engine.NewMemory())
+	feed := f.store.NewFeed(func() {})
+	if _, err := feed.Watch(WatchOptions{Key: []byte("other")}); err != nil {
+		t.Fatal(err)
+	}
+	f.write(5)
+	if _, err := f.apply(EncodeCompaction(&pb.CompactionRequest{Revision: 4})); err != nil {
+		t.Fatal(err)
+	}
+	for start := int64(2); start <= 4; start++ {
+		if _, err := feed.Watch(WatchOptions{Key: []byte("k"), Start: start}); err != nil {
+			t.Fatal(err)
+		}
+		deliveries, _, err := feed.Next(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end := deliveries[len(deliveries)-1]; (end.Kind == DeliverCompacted) != (start < 4) {
+			t.Fatalf("from %d: told %+v", start, end)
+		}
+	}
+}
