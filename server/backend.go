@@ -59,6 +59,17 @@ type Store interface {
 	DispatchEvents()
 	// WatchStats counts watchers and what waits for them.
 	WatchStats() store.WatchStats
+	// Lease tells of a lease, Leases of all at one moment, with the reading of the lease clock; LeaseKeys lists the keys
+	// that are attached to one.
+	Lease(id int64) (found store.Lease, ok bool)
+	Leases(visit func(store.Lease) bool) (clock uint64)
+	LeaseKeys(id int64) ([]string, error)
+	LeaseCount() int
+	// FollowLeases has wake called, which must not block, when TakeLeaseChanges has ids of leases that have changed.
+	FollowLeases(wake func())
+	TakeLeaseChanges() []int64
+	// Applied is how far the state is that all of this is read from.
+	Applied() (balsa.Position, error)
 	// Members lists what members have published about themselves.
 	Members() []*pb.Member
 }

@@ -33,6 +33,12 @@ type Config struct {
 	WatchProgressInterval time.Duration
 	// LeaderTimeout is how long a stream that requires a leader lives without one. Make it three election timeouts; 3 s.
 	LeaderTimeout time.Duration
+	// LeaseMinTTL is the shortest time to live of a lease; shorter ones become as long, in whole seconds. Make it one and a
+	// half election timeouts, like etcd; 1.5 s.
+	LeaseMinTTL time.Duration
+	// LeaseTick is how often the leader tells the members how much of their time leases have left, while there are any: by so
+	// much a change of leader may prolong them (100 ms). Make it a heartbeat interval.
+	LeaseTick time.Duration
 	// QuotaBytes is reported as the size, in bytes, that the store may reach (--quota-backend-bytes).
 	QuotaBytes int64
 	// Handlers are served beside the server's own HTTP endpoints, by pattern of http.ServeMux.
@@ -70,6 +76,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.KeepAlive.Interval = cmp.Or(c.KeepAlive.Interval, 2*time.Hour)
 	c.KeepAlive.Timeout = cmp.Or(c.KeepAlive.Timeout, 20*time.Second)
 	c.WatchProgressInterval = cmp.Or(c.WatchProgressInterval, 10*time.Minute)
+	c.LeaseMinTTL = cmp.Or(c.LeaseMinTTL, 1500*time.Millisecond)
+	c.LeaseTick = cmp.Or(c.LeaseTick, 100*time.Millisecond)
 	c.LeaderTimeout = cmp.Or(c.LeaderTimeout, 3*time.Second)
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics()

@@ -54,6 +54,7 @@ func (m *Metrics) watch(s *Server) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "etcd_server_leader_changes_seen_total", Help: "How often this member learned of another leader.",
 	}, func() float64 { return float64(s.group.Counters().LeaderChanges) }))
+	gauge("balsa_leases", "Leases that exist.", func() float64 { return float64(s.store.LeaseCount()) })
 	gauge("balsa_server_requests", "Requests in progress.", func() float64 { return float64(s.requests.n.Load()) })
 
 	m.registry.MustRegister(newWatchCollector(s.store.WatchStats))

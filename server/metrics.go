@@ -29,6 +29,9 @@ type Metrics struct {
 	healthSuccess, healthFailure prometheus.Counter
 	checkState                   *prometheus.GaugeVec
 	checks                       *prometheus.CounterVec
+
+	leaseGranted, leaseRevoked, leaseRenewed, leaseExpired prometheus.Counter
+	leaseTTL                                               prometheus.Observer
 }
 
 // NewMetrics returns metrics that nothing was counted in yet.
@@ -42,6 +45,7 @@ func NewMetrics() *Metrics {
 	m.rpcMetrics()
 	m.healthMetrics()
 	m.peerMetrics()
+	m.leaseMetrics()
 	return m
 }
 
@@ -71,6 +75,16 @@ func (m *Metrics) healthMetrics() {
 		Name: "etcd_server_healthchecks_total", Help: "Results of each check.",
 	}, []string{"type", "name", "status"})
 	m.registry.MustRegister(m.checkState, m.checks)
+}
+
+// leaseMetrics are counted where a client asks, and expiries where the leader is, rather than on every member: add them up.
+func (m *Metrics) leaseMetrics() {
+	m.leaseGranted = m.counter("etcd_debugging_lease_granted_total", "Leases that were granted to clients of this member.")
+	m.leaseRevoked = m.counter("etcd_debugging_lease_revoked_total", "Leases that clients of this member revoked.")
+	m.leaseRenewed = m.counter("etcd_debugging_lease_renewed_total", "Keep-alives of clients of this member that found their lease.")
+	m.leaseExpired = m.counter("etcd_server_lease_expired_total", "Leases that ended while this member led, since their time was over.")
+	m.leaseTTL = m.histogram("etcd_debugging_lease_ttl_total", "Times to live in seconds of the leases that were granted.",
+		prometheus.ExponentialBuckets(1, 2, 24))
 }
 
 func (m *Metrics) counter(name, help string) prometheus.Counter {

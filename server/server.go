@@ -34,6 +34,10 @@ type Server struct {
 	grpcConns, httpConns *handOver
 
 	leader   leaderWatch
+	lessor   *lessor
+	renewals renewals
+	running  context.Context // ends when Stop is called
+	end      context.CancelFunc
 	stopping chan struct{} // closed when Stop is called
 	fenced   chan struct{} // closed when the group works no more
 
@@ -65,6 +69,9 @@ func New(config Config) (*Server, error) {
 		stopping:  make(chan struct{}),
 		fenced:    make(chan struct{}),
 	}
+	s.running, s.end = context.WithCancel(context.Background())
+	s.renewals.propose, s.renewals.start = s.renew, s.serving.Go
+	s.lessor = newLessor(s)
 	s.metrics.watch(s)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	s.register()
@@ -80,6 +87,7 @@ func New(config Config) (*Server, error) {
 	s.serving.Go(func() { s.http.Serve(s.httpConns) })
 	s.serving.Go(s.dispatchEvents)
 	s.serving.Go(s.watchGroup)
+	s.serving.Go(func() { s.lessor.run(config.LeaseTick, s.stopping) })
 	return s, nil
 }
 
@@ -110,7 +118,7 @@ func (s *Server) register() {
 	s.registerService(&pb.Maintenance_ServiceDesc, &maintenanceService{Server: s})
 	s.registerService(&pb.Cluster_ServiceDesc, &clusterService{Server: s})
 	s.registerService(&pb.Watch_ServiceDesc, &watchService{Server: s})
-	s.registerService(&pb.Lease_ServiceDesc, nil)
+	s.registerService(&pb.Lease_ServiceDesc, &leaseService{Server: s})
 	s.registerService(&pb.Auth_ServiceDesc, nil)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING) // until Publish
 	healthpb.RegisterHealthServer(s.grpc, s.health)
@@ -219,6 +227,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.stopped {
 		close(s.stopping)
+		s.end()
 	}
 	s.stopped = true
 	for listener := range s.listeners {

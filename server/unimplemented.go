@@ -20,6 +20,7 @@ func notYet(fullMethod string) error {
 var available = map[string][]string{
 	pb.KV_ServiceDesc.ServiceName:          {"Range", "RangeStream", "Put", "DeleteRange", "Txn", "Compact"},
 	pb.Watch_ServiceDesc.ServiceName:       {"Watch"},
+	pb.Lease_ServiceDesc.ServiceName:       {"LeaseGrant", "LeaseRevoke", "LeaseKeepAlive", "LeaseTimeToLive", "LeaseLeases"},
 	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList"},
 	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Hash", "HashKV"},
 }

@@ -18,7 +18,7 @@ import (
 // The leader has a clock, which only counts while somebody leads: the lease clock. It puts a reading of it into the log
 // every now and then (a tick), so that each replica knows it to within a tick, and the next leader goes on from there.
 // A lease ends at a reading of that clock. A grant or a renewal comes from any member, which does not know the reading; so
-// the lease counts from the first tick that follows it in the log, which is later than the renewal: it is never cut short.
+// the lease counts from the first tick that was made after the leader had applied the renewal: it is never cut short.
 //
 // Nothing ends by itself. The leader proposes the end of a lease (an expiry), naming the term in which it leads and the
 // renewal that it knows of. The expiry is void if it was appended in another term, or if another renewal came before it.
@@ -31,7 +31,7 @@ const MaxLeaseTTL = 9_000_000_000
 type lease struct {
 	ttl     int64       // in seconds
 	renewed balsa.Index // of the command that granted it, or renewed it last
-	// deadline is on the lease clock, in milliseconds; uncounted until the first tick after the renewal.
+	// deadline is on the lease clock, in milliseconds; uncounted until the first tick that knows of the renewal.
 	deadline uint64
 }
 
@@ -207,11 +207,11 @@ func (e *execution) expire(request []byte) error {
 
 // tick executes a KindLeaseTick command. The clock never goes back.
 func (e *execution) tick(request []byte) error {
-	n, err := cutNumbers(request, 2)
+	n, err := cutNumbers(request, 3)
 	if err != nil {
 		return err
 	}
-	clock := n[1]
+	clock, known := n[1], balsa.Index(n[2])
 	if balsa.Term(n[0]) != e.at.Term || clock < e.sums.clock || clock == 0 {
 		return ErrStale
 	}
@@ -219,13 +219,19 @@ func (e *execution) tick(request []byte) error {
 	e.sums.digest.add(e.hasher.leaseClock(clock))
 	e.sums.clock = clock
 	e.ticked = true
+	waiting := e.pending[:0]
 	for _, id := range e.pending {
-		if l, exists := e.leases.Get(id); exists && l.deadline == uncounted {
+		l, exists := e.leases.Get(id)
+		switch {
+		case !exists || l.deadline != uncounted:
+		case l.renewed > known: // renewed while the tick was on its way, which the clock does not know of
+			waiting = append(waiting, id)
+		default:
 			l.deadline = clock + uint64(l.duration().Milliseconds())
 			e.setLease(id, l)
 		}
 	}
-	e.pending = e.pending[:0]
+	e.pending = waiting
 	return nil
 }
 

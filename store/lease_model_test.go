@@ -114,7 +114,8 @@ func (d *duel) renew(t *rapid.T) {
 
 func (d *duel) tick(t *rapid.T) {
 	clock := uint64(max(0, int64(d.model.clock)+rapid.Int64Range(-1, 3000).Draw(t, "elapsed")))
-	got, err := d.apply(t, EncodeLeaseTick(1, clock))
+	known := d.next() - min(d.next(), balsa.Index(rapid.IntRange(1, 3).Draw(t, "known")))
+	got, err := d.apply(t, EncodeLeaseTick(1, clock, known))
 	if clock < d.model.clock || clock == 0 {
 		compare(t, got, err, nil, ErrStale)
 		return
@@ -122,7 +123,7 @@ func (d *duel) tick(t *rapid.T) {
 	compare(t, got, err, &pb.LeaseCheckpointResponse{Header: &pb.ResponseHeader{Revision: d.model.revision}}, nil)
 	d.model.clock = clock
 	for id, l := range d.model.leases {
-		if l.deadline == 0 {
+		if l.deadline == 0 && l.renewed <= known {
 			l.deadline = clock + uint64(l.ttl)*1000
 			d.model.leases[id] = l
 		}

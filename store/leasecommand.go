@@ -15,7 +15,7 @@ import (
 //
 //	renew:  ids
 //	expire: the proposer's term, id, index of the renewal that it knows of
-//	tick:   the proposer's term, lease clock in milliseconds
+//	tick:   the proposer's term, lease clock in milliseconds, an index that the proposer had applied before it read that
 
 // EncodeLeaseGrant returns the sealed entry of a command. The id must be chosen, and the time to live be positive.
 func EncodeLeaseGrant(r *pb.LeaseGrantRequest) (raft.Entry, error) {
@@ -45,10 +45,11 @@ func EncodeLeaseExpire(term balsa.Term, id int64, renewed balsa.Index) raft.Entr
 	return encodeNumbers(KindLeaseExpire, uint64(term), uint64(id), uint64(renewed))
 }
 
-// EncodeLeaseTick returns the sealed entry that tells all members the lease clock, in milliseconds. It has no effect, and is
+// EncodeLeaseTick returns the sealed entry that tells all members the lease clock, in milliseconds, as it was read after the
+// proposer had applied an index: only what was renewed up to there is counted from this reading. It has no effect, and is
 // answered with ErrStale, where it is appended in another term, or where the clock would go back.
-func EncodeLeaseTick(term balsa.Term, clock uint64) raft.Entry {
-	return encodeNumbers(KindLeaseTick, uint64(term), clock)
+func EncodeLeaseTick(term balsa.Term, clock uint64, applied balsa.Index) raft.Entry {
+	return encodeNumbers(KindLeaseTick, uint64(term), clock, uint64(applied))
 }
 
 func encodeNumbers(kind Kind, numbers ...uint64) raft.Entry {
@@ -81,7 +82,7 @@ func cutNumbers(request []byte, count int) ([]uint64, error) {
 
 // numbersMessage shows such a command as the message of etcd's log that is closest to it.
 func numbersMessage(kind Kind, request []byte) (proto.Message, error) {
-	numbers, err := cutNumbers(request, map[Kind]int{KindLeaseRenew: -1, KindLeaseExpire: 3, KindLeaseTick: 2}[kind])
+	numbers, err := cutNumbers(request, map[Kind]int{KindLeaseRenew: -1, KindLeaseExpire: 3, KindLeaseTick: 3}[kind])
 	if err != nil {
 		return nil, err
 	}
