@@ -209,21 +209,24 @@ func TestWatchersOutliveRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.index = balsa.Index(snapshot.Position().Index)
-		f.write(2)
-		s.DispatchEvents()
-		var all []Delivery
+		s.DispatchEvents() // nothing is written any more, and yet there is something to tell
+		var end Delivery
 		for more := true; more; {
 			var deliveries []Delivery
 			if deliveries, more, err = feed.Next(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			told.hear(deliveries)
-			all = append(all, deliveries...)
+			end = deliveries[len(deliveries)-1]
 		}
+		if compacted := behind < 30; compacted != (end.Kind == DeliverCompacted && end.Revision == 30) || !compacted && told.next != 52 {
+			t.Fatalf("restored over %d: the next is %d, at last %+v", behind, told.next, end)
+		}
+		f.write(2)
+		s.DispatchEvents()
 		next(t, feed, told)
-		end := all[len(all)-1]
-		if compacted := behind < 30; compacted != (end.Kind == DeliverCompacted && end.Revision == 30) || !compacted && told.next != 54 {
-			t.Fatalf("restored over %d: told up to %d, at last %+v", behind, told.next, end)
+		if behind >= 30 && told.next != 54 {
+			t.Fatalf("restored over %d: the next is %d after two more", behind, told.next)
 		}
 		feed.Close()
 		if err := home.Close(); err != nil {
@@ -336,6 +339,50 @@ func TestCompactedThoughRemembered(t *testing.T) {
 		}
 		if end := deliveries[len(deliveries)-1]; (end.Kind == DeliverCompacted) != (start < 4) {
 			t.Fatalf("from %d: told %+v", start, end)
+		}
+	}
+}
+
+// midApply is an engine that has something happen while a batch is being applied.
+type midApply struct {
+	engine.Engine
+	happen func()
+}
+
+func (e *midApply) Apply(batch engine.Batch) error {
+	if happen := e.happen; happen != nil {
+		e.happen = nil
+		happen()
+	}
+	return e.Engine.Apply(batch)
+}
+
+// TestWatchBeginsWithinAnApply begins to watch the future when a batch is on its way that was begun while nobody
+// watched, or somebody else did: what it changes is the future.
+func TestWatchBeginsWithinAnApply(t *testing.T) {
+	for _, others := range []int{0, 1} {
+		e := &midApply{Engine: engine.NewMemory()}
+		f := newFixture(t, e)
+		f.write(3)
+		feed, quiet := f.store.NewFeed(func() {}), f.store.NewFeed(func() {})
+		for range others {
+			if _, err := quiet.Watch(WatchOptions{Key: []byte("other")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		told := &row{t: t, next: f.store.Revision() + 1}
+		e.happen = func() {
+			if _, err := feed.Watch(WatchOptions{Key: []byte("k")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.write(1)
+		f.store.DispatchEvents()
+		for range 3 {
+			next(t, feed, told)
+		}
+		if want := f.store.Revision() + 1; told.next != want {
+			t.Fatalf("beside %d others: the next is %d, want %d", others, told.next, want)
 		}
 	}
 }
