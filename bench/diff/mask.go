@@ -23,6 +23,7 @@ var revisions = fieldSet(
 	"RangeRequest.min_create_revision RangeRequest.max_create_revision",
 	"Compare.create_revision Compare.mod_revision CompactionRequest.revision HashKVRequest.revision",
 	"ResponseHeader.revision HashKVResponse.compact_revision HashKVResponse.hash_revision",
+	"WatchCreateRequest.start_revision WatchResponse.compact_revision",
 	"mvccpb.KeyValue.create_revision mvccpb.KeyValue.mod_revision",
 )
 
