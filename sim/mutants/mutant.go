@@ -22,7 +22,10 @@ type mutant struct {
 }
 
 // place is some whole lines of a source file, which occur in it once, and those that the mutant has there instead.
-type place struct{ original, mutated []string }
+type place struct {
+	file              string // the mutant's, or another one
+	original, mutated []string
+}
 
 // mutants reads the list, in the order of names.
 func mutants() ([]mutant, error) {
@@ -46,7 +49,7 @@ func mutants() ([]mutant, error) {
 }
 
 // parseMutant reads a mutant: fields, and after an empty line its places, as a diff writes them: "-" before a line of the
-// original, "+" before one of the mutant. An empty line divides places.
+// original, "+" before one of the mutant. An empty line divides places, and "@" names the file of one that is not in the mutant's.
 func parseMutant(name, text string) (mutant, error) {
 	m := mutant{name: name}
 	head, body, _ := strings.Cut(text, "\n\n")
@@ -64,7 +67,7 @@ func parseMutant(name, text string) (mutant, error) {
 		}
 	}
 	for hunk := range strings.SplitSeq(strings.TrimRight(body, "\n"), "\n\n") {
-		p, err := parsePlace(hunk)
+		p, err := parsePlace(m.file, hunk)
 		if err != nil {
 			return m, err
 		}
@@ -76,9 +79,12 @@ func parseMutant(name, text string) (mutant, error) {
 	return m, nil
 }
 
-func parsePlace(hunk string) (p place, err error) {
+func parsePlace(file, hunk string) (p place, err error) {
+	p.file = file
 	for line := range strings.SplitSeq(hunk, "\n") {
 		switch {
+		case strings.HasPrefix(line, "@ "):
+			p.file = line[2:]
 		case strings.HasPrefix(line, "-"):
 			p.original = append(p.original, line[1:])
 		case strings.HasPrefix(line, "+"):

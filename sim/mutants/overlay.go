@@ -36,18 +36,18 @@ type planted struct {
 func compose(root string, all []mutant) (map[string][]byte, error) {
 	sources := map[string]*source{}
 	for _, m := range all {
-		s := sources[m.file]
-		if s == nil {
-			text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(m.file)))
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", m.name, err)
-			}
-			s = &source{lines: strings.Split(string(text), "\n"), places: map[int]*planted{}}
-			sources[m.file] = s
-		}
 		for _, p := range m.places {
+			s := sources[p.file]
+			if s == nil {
+				text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(p.file)))
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", m.name, err)
+				}
+				s = &source{lines: strings.Split(string(text), "\n"), places: map[int]*planted{}}
+				sources[p.file] = s
+			}
 			if err := s.plant(m.name, p); err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", m.name, m.file, err)
+				return nil, fmt.Errorf("%s: %s: %w", m.name, p.file, err)
 			}
 		}
 	}
