@@ -18,6 +18,9 @@ type Group interface {
 	ProposeEntry(entry raft.Entry, timeout time.Duration, done func(balsa.Result, error))
 	// ReadAsync calls done once everything that was committed when it was called is applied here. done must not block.
 	ReadAsync(done func(raft.Index, error))
+	// TransferAsync makes another member the leader, and calls done once this member knows that it is, or that it did not come about.
+	// done must not block.
+	TransferAsync(to raft.MemberID, done func(error))
 	// Leadership returns who leads, as far as this member knows. It is cheap.
 	Leadership() raft.Leadership
 	// Counters returns what the group has counted. It is cheap.

@@ -65,6 +65,19 @@ func (g *fakeGroup) ReadAsync(done func(raft.Index, error)) {
 	done(g.Counters().Applied, nil)
 }
 
+func (g *fakeGroup) TransferAsync(to raft.MemberID, done func(error)) {
+	if to == unreachable {
+		done(balsa.ErrTransferFailed)
+		return
+	}
+	l := g.Leadership()
+	g.leadership.Store(&raft.Leadership{Role: raft.Follower, Term: l.Term + 1, Leader: to})
+	done(nil)
+}
+
+// unreachable is a member that leadership cannot be handed to.
+const unreachable = 9
+
 func (g *fakeGroup) Leadership() raft.Leadership { return *g.leadership.Load() }
 func (g *fakeGroup) Counters() balsa.Counters {
 	applied := raft.Index(g.applied.Load())

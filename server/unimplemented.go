@@ -22,7 +22,7 @@ var available = map[string][]string{
 	pb.Watch_ServiceDesc.ServiceName:       {"Watch"},
 	pb.Lease_ServiceDesc.ServiceName:       {"LeaseGrant", "LeaseRevoke", "LeaseKeepAlive", "LeaseTimeToLive", "LeaseLeases"},
 	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList"},
-	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Hash", "HashKV"},
+	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader"},
 }
 
 func unavailableUnary(fullMethod string) grpc.MethodHandler {
