@@ -89,6 +89,9 @@ type GroupConfig struct {
 	HeartbeatInterval time.Duration
 	// Limits bound what the group keeps in memory.
 	Limits GroupLimits
+	// RecordedEvents is how many of the last events the group's flight recorder keeps, 72 bytes each: 256 by default. They go to the
+	// log when the group is fenced, and to WriteTrace.
+	RecordedEvents int
 	// OnLeadership is told whenever this member's role, term or idea of the leader changes. It is called from
 	// the host's loop and must not block.
 	OnLeadership func(Leadership)
@@ -146,6 +149,9 @@ func (c GroupConfig) withDefaults(self MemberID) (GroupConfig, error) {
 	if c.HeartbeatInterval <= 0 || c.ElectionTimeout < 2*c.HeartbeatInterval {
 		return c, fmt.Errorf("group %d: an election timeout of %v needs a heartbeat interval of at most half of it, not %v",
 			c.ID, c.ElectionTimeout, c.HeartbeatInterval)
+	}
+	if c.RecordedEvents <= 0 {
+		c.RecordedEvents = defaultRecorded
 	}
 	c.Limits = c.Limits.withDefaults()
 	return c, nil

@@ -26,7 +26,7 @@ func (r *replica) durableTo(at Position) {
 		return
 	}
 	r.cutAt = floor.Index
-	r.events.add(r.now(), "the log is cut up to index %d", uint64(floor.Index), 0, 0)
+	r.note(event{what: "log cut", term: floor.Term, index: floor.Index})
 	r.loop.host.writer.inbox.Post(logWrite{replica: r, discard: floor})
 }
 

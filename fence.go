@@ -2,13 +2,10 @@ package balsa
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 
 	"github.com/balsadb/balsa/internal/actor"
-	"github.com/balsadb/balsa/raft"
 )
 
 // Fencing: a group whose state machine failed, or whose protocol found a rule broken, stops on this host, answers what it
@@ -69,39 +66,9 @@ func (r *replica) stop(err error) {
 
 // report logs why the group was fenced, and its recent events.
 func (r *replica) report(cause error) {
-	attrs := []any{slog.Uint64("group", uint64(r.config.ID)), slog.String("reason", cause.Error()), slog.String("recent", r.events.String())}
+	attrs := []any{slog.Uint64("group", uint64(r.config.ID)), slog.String("reason", cause.Error()), slog.String("recent", r.recorder.String())}
 	if p := (*panicError)(nil); errors.As(cause, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	r.loop.host.config.Logger.Error("group stopped on this host: going on would not be safe", attrs...)
-}
-
-// event is one line of a replica's recent past: a format and up to three numbers, put together only when asked for.
-type event struct {
-	at      raft.Instant
-	format  string
-	a, b, c uint64
-}
-
-// events is a ring of the most recent ones.
-type events struct {
-	ring  [64]event
-	count uint64
-}
-
-func (e *events) add(at raft.Instant, format string, a, b, c uint64) {
-	e.ring[e.count%uint64(len(e.ring))] = event{at, format, a, b, c}
-	e.count++
-}
-
-// String lists the events, oldest first, each with its instant in nanoseconds.
-func (e *events) String() string {
-	var b strings.Builder
-	size := uint64(len(e.ring))
-	for i := e.count - min(e.count, size); i < e.count; i++ {
-		v := e.ring[i%size]
-		numbers := []any{v.a, v.b, v.c}[:strings.Count(v.format, "%d")]
-		fmt.Fprintf(&b, "%d: %s\n", v.at, fmt.Sprintf(v.format, numbers...))
-	}
-	return b.String()
 }

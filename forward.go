@@ -94,7 +94,7 @@ func (r *replica) forwardSome(batch []proposal) {
 	if len(items) == 0 {
 		return
 	}
-	r.events.add(r.now(), "forwarded %d commands to member %d from id %d on", uint64(len(items)), uint64(leader), first)
+	r.note(event{what: "commands forwarded", peer: leader, n: uint64(len(items))})
 	r.loop.propose(leader, r, wire.ForwardProposals{Group: r.config.ID, From: r.loop.host.config.Member, Items: items})
 }
 

@@ -66,6 +66,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 		leadership: Leadership{Term: restored.HardState.Term},
 		applied:    restored.Applied.Index, recoverTo: restored.Commit,
 		durable:   durable,
+		recorder:  newRecorder(config.RecordedEvents),
 		forwarded: forwards{first: h.config.Random()},
 	}
 	g.applier = &applier{group: g, loop: h.loop, replica: g.replica, machine: config.StateMachine, applied: restored.Applied}

@@ -149,7 +149,7 @@ func (l *loop) takePacket(from MemberID, p *wire.Packet) {
 func (l *loop) connected(peer MemberID) {
 	l.outbox(peer).connected = true
 	for _, r := range l.order {
-		r.events.add(r.now(), "connected with member %d", uint64(peer), 0, 0)
+		r.note(event{what: "connected", peer: peer})
 		r.guard(func() { r.raft.PeerConnected(r.now(), peer) })
 		l.touch(r)
 	}
@@ -162,7 +162,7 @@ func (l *loop) broken(peer MemberID, refused bool) {
 	clear(o.results)
 	o.results = o.results[:0]
 	for _, r := range l.order {
-		r.events.add(r.now(), "connection with member %d broke", uint64(peer), 0, 0)
+		r.note(event{what: "broken", peer: peer})
 		r.guard(func() { r.raft.PeerBroken(r.now(), peer, refused) })
 		if r.leadership.Leader == peer {
 			r.doubtForwarded(ErrConnectionBroke)
@@ -174,7 +174,7 @@ func (l *loop) broken(peer MemberID, refused bool) {
 func (l *loop) takePersisted() {
 	for _, p := range l.persisted.Take() {
 		r := p.replica
-		r.events.add(r.now(), "write %d is durable", uint64(p.seq), 0, 0)
+		r.note(event{what: "write durable", n: uint64(p.seq)})
 		r.guard(func() { r.raft.Persisted(r.now(), p.seq) })
 		l.touch(r)
 	}
@@ -183,7 +183,7 @@ func (l *loop) takePersisted() {
 func (l *loop) takeFetched() {
 	for _, f := range l.fetched.Take() {
 		r := f.replica
-		r.events.add(r.now(), "fetched %d entries from index %d for member %d", uint64(len(f.entries)), uint64(f.fetch.Low), uint64(f.fetch.For))
+		r.note(event{what: "entries fetched", peer: f.fetch.For, index: f.fetch.Low, n: uint64(len(f.entries))})
 		r.guard(func() { r.raft.Fetched(r.now(), f.fetch, f.entries) })
 		l.touch(r)
 	}

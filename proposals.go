@@ -179,7 +179,7 @@ func (r *replica) append(batch []proposal) {
 	r.entries = entries
 	for len(entries) > 0 {
 		proposed, err := r.raft.Propose(r.now(), entries)
-		r.events.add(r.now(), "proposed %d commands, %d accepted from index %d on", uint64(len(entries)), uint64(proposed.Accepted), uint64(proposed.First))
+		r.note(event{what: "commands appended", term: proposed.Term, index: proposed.First, n: uint64(proposed.Accepted)})
 		for i := range batch[:proposed.Accepted] {
 			r.await(&batch[i], Position{Index: proposed.First + Index(i), Term: proposed.Term})
 		}

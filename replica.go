@@ -13,7 +13,7 @@ type replica struct {
 	raft       *raft.Raft
 	applier    *applier
 	leadership Leadership
-	events     events
+	recorder   recorder
 	stopped    error // why the replica does nothing any more
 
 	proposals []proposal // of this turn
@@ -99,29 +99,35 @@ func (r *replica) wantsTurn() actor.Instant {
 }
 
 func (r *replica) receive(env raft.Envelope) {
-	r.events.add(r.now(), messageFormat(env.Message), uint64(env.From), uint64(env.Message.SenderTerm()), 0)
+	r.note(event{what: messageName(env.Message), peer: env.From, term: env.Message.SenderTerm()})
 	r.guard(func() { r.raft.Receive(r.now(), env) })
 }
 
-// messageFormat says what a message is, for the ring of events.
-func messageFormat(m raft.Message) string {
+// messageName says what a message is, for the recorder.
+func messageName(m raft.Message) string {
 	switch m.(type) {
 	case *raft.AppendEntries:
-		return "append from member %d in term %d"
+		return "append received"
 	case *raft.AppendResponse:
-		return "answer to an append from member %d in term %d"
-	case *raft.PreVoteRequest, *raft.RequestVote:
-		return "request for a vote from member %d in term %d"
-	case *raft.PreVoteResponse, *raft.VoteResponse:
-		return "answer to a request for a vote from member %d in term %d"
+		return "answer to an append received"
+	case *raft.PreVoteRequest:
+		return "request for a pre-vote received"
+	case *raft.RequestVote:
+		return "request for a vote received"
+	case *raft.PreVoteResponse:
+		return "pre-vote received"
+	case *raft.VoteResponse:
+		return "vote received"
+	case *raft.TimeoutNow:
+		return "order to campaign received"
 	}
-	return "message from member %d in term %d"
+	return "message received"
 }
 
 // carryOut does what the protocol wants done.
 func (r *replica) carryOut(o raft.Output) {
 	if w := o.Write; w != nil {
-		r.events.add(r.now(), "write %d of %d entries in term %d", uint64(w.Seq), uint64(len(w.Entries)), uint64(w.HardState.Term))
+		r.note(event{what: "write", term: w.HardState.Term, index: Index(len(w.Entries)), n: uint64(w.Seq)})
 		r.loop.host.writer.inbox.Post(logWrite{replica: r, write: w})
 	}
 	for i := range o.Messages {
@@ -145,7 +151,7 @@ func (r *replica) carryOut(o raft.Output) {
 // commit hands committed entries to the applier, with those who wait for them.
 func (r *replica) commit(entries []raft.Entry) {
 	last := entries[len(entries)-1].Position()
-	r.events.add(r.now(), "committed %d entries up to index %d of term %d", uint64(len(entries)), uint64(last.Index), uint64(last.Term))
+	r.note(event{what: "committed", term: last.Term, index: last.Index, n: uint64(len(entries))})
 	b := r.batch()
 	b.entries = append(b.entries, entries...)
 	b.waiters = r.waiting.take(b.waiters, last.Index)
@@ -178,7 +184,7 @@ func (r *replica) noteApplied(index Index) {
 		return
 	}
 	r.applied = index
-	r.events.add(r.now(), "applied up to index %d", uint64(index), 0, 0)
+	r.note(event{what: "applied", index: index})
 	r.guard(func() { r.raft.Applied(r.now(), index) })
 	r.checkRecovered()
 }
@@ -189,7 +195,7 @@ func (r *replica) noteRestored(at Position) {
 		return
 	}
 	r.applied = max(r.applied, at.Index)
-	r.events.add(r.now(), "installed a snapshot at index %d of term %d", uint64(at.Index), uint64(at.Term), 0)
+	r.note(event{what: "snapshot installed", term: at.Term, index: at.Index})
 	r.guard(func() { r.raft.Install(r.now(), at) })
 	r.group.committed.Store(max(r.group.committed.Load(), uint64(at.Index)))
 	r.checkRecovered()
@@ -204,7 +210,7 @@ func (r *replica) checkRecovered() {
 
 // changeLeadership takes note of who leads. Whoever waits for what an earlier leader had is told that its fate is unknown (E47).
 func (r *replica) changeLeadership(now Leadership) {
-	r.events.add(r.now(), "role %d in term %d, leader %d", uint64(now.Role), uint64(now.Term), uint64(now.Leader))
+	r.note(event{what: now.Role.String(), peer: now.Leader, term: now.Term})
 	was := r.leadership
 	r.leadership = now
 	if was.Role == raft.Leader && (now.Role != raft.Leader || now.Term != was.Term) {

@@ -106,8 +106,7 @@ func (w *snapshotWorker) offered(chunk *wire.SnapshotChunk) *snapshotReceipt {
 			w.inbox.Post(func() { w.abort(c) })
 			return
 		}
-		r.events.add(r.now(), "member %d offers a snapshot at index %d in term %d",
-			uint64(c.offer.From), uint64(c.offer.At.Index), uint64(c.offer.Term))
+		r.note(event{what: "snapshot offered", peer: c.offer.From, term: c.offer.Term, index: c.offer.At.Index})
 		useful := false
 		r.guard(func() { useful = r.raft.SnapshotOffered(r.now(), c.offer) })
 		l.touch(r)

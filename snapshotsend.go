@@ -41,7 +41,7 @@ const (
 
 // needSnapshot starts what a follower needs. It runs in the loop.
 func (r *replica) needSnapshot(need raft.SnapshotNeed) {
-	r.events.add(r.now(), "member %d needs a snapshot at or above index %d", uint64(need.To), uint64(need.AtLeast), 0)
+	r.note(event{what: "snapshot needed", peer: need.To, term: need.Term, index: need.AtLeast})
 	w := r.loop.host.snapshots
 	if _, ok := r.config.StateMachine.(Snapshotter); ok {
 		w.inbox.Post(func() { w.need(r, need) })

@@ -3,24 +3,12 @@ package sim
 import (
 	"bufio"
 	"io"
-	"strconv"
 
-	"github.com/balsadb/balsa"
-	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/internal/trace"
 )
 
-// Event is one line of a trace. docs/testing.md has the list of what there is.
-type Event struct {
-	At     actor.Instant
-	Member balsa.MemberID // 0: the world's, or a client's
-	Actor  string         // who: an actor's name, "disk", "network", "protocol", "client"
-	What   string
-	Peer   balsa.MemberID // the other one; 0 for none
-	Term   balsa.Term
-	Index  balsa.Index
-	N      uint64 // bytes, nanoseconds, or another number that What explains
-	Detail string // for people. It is made only where somebody reads the trace, and is no part of the hash
-}
+// Event is one line of a trace; its Detail is made only where somebody reads the trace, and is no part of the hash.
+type Event = trace.Event
 
 // note adds an event to the trace.
 func (w *World) note(e Event) {
@@ -79,36 +67,9 @@ func NewTraceWriter(w io.Writer) *TraceWriter {
 
 // Write writes one event. Errors show in Close.
 func (t *TraceWriter) Write(e Event) {
-	b := append(t.line[:0], `{"t":`...)
-	b = strconv.AppendInt(b, int64(e.At), 10)
-	b = appendNumber(b, "m", uint64(e.Member))
-	b = appendText(b, "a", e.Actor)
-	b = appendText(b, "e", e.What)
-	b = appendNumber(b, "p", uint64(e.Peer))
-	b = appendNumber(b, "term", uint64(e.Term))
-	b = appendNumber(b, "index", uint64(e.Index))
-	b = appendNumber(b, "n", e.N)
-	b = appendText(b, "d", e.Detail)
-	t.line = append(b, "}\n"...)
+	t.line = e.AppendJSON(t.line[:0])
 	_, _ = t.out.Write(t.line)
 }
 
 // Close writes what is buffered, and returns the first error.
 func (t *TraceWriter) Close() error { return t.out.Flush() }
-
-func appendNumber(b []byte, name string, n uint64) []byte {
-	if n == 0 {
-		return b
-	}
-	b = append(append(append(b, `,"`...), name...), `":`...)
-	return strconv.AppendUint(b, n, 10)
-}
-
-// appendText leaves to JSON what Go quotes in another way: there is none of that in what we write.
-func appendText(b []byte, name, text string) []byte {
-	if text == "" {
-		return b
-	}
-	b = append(append(append(b, `,"`...), name...), `":`...)
-	return strconv.AppendQuoteToASCII(b, text)
-}

@@ -160,7 +160,7 @@ func (m *member) openHost() (err error) {
 	m.group, err = m.host.StartGroup(balsa.GroupConfig{
 		ID: theGroup, Members: members, StateMachine: m.store,
 		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership,
-		Limits: m.limits(),
+		Limits: m.limits(), RecordedEvents: recordedEvents,
 	})
 	return err
 }

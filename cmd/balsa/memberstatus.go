@@ -49,6 +49,7 @@ type peerStatus struct {
 func (m *member) handlers() map[string]http.Handler {
 	all := map[string]http.Handler{"GET " + statusPath: http.HandlerFunc(m.serveStatus)}
 	if m.plan.settings.Bool("enable-pprof") {
+		all["GET "+tracePath] = http.HandlerFunc(m.serveTrace)
 		all["/debug/pprof/"] = http.HandlerFunc(pprof.Index)
 		all["/debug/pprof/cmdline"] = http.HandlerFunc(pprof.Cmdline)
 		all["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
@@ -56,6 +57,19 @@ func (m *member) handlers() map[string]http.Handler {
 		all["/debug/pprof/trace"] = http.HandlerFunc(pprof.Trace)
 	}
 	return all
+}
+
+// tracePath is where a member shows what its flight recorder holds; like profiles it is for those who run with --enable-pprof.
+const tracePath = "/debug/balsa/trace"
+
+// recordedEvents is about a second of a busy member, or an hour of an idle one, in a megabyte.
+const recordedEvents = 16 << 10
+
+func (m *member) serveTrace(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/jsonl")
+	if err := m.group.WriteTrace(w); err != nil {
+		m.logger.Warn("the trace could not be written", "error", err)
+	}
 }
 
 func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
