@@ -175,12 +175,16 @@ func (r *run) read(h *Host, key string, done func(history.Answer, error)) {
 	if r.options.staleReads {
 		barrier = func(done func(balsa.Index, error)) { done(0, nil) }
 	}
-	barrier(func(_ balsa.Index, err error) {
+	fresh := r.fresh.barrier(h)
+	barrier(func(index balsa.Index, err error) {
 		switch {
 		case life.over:
 		case err != nil:
 			done(history.Answer{}, err)
 		default:
+			if !r.options.staleReads { // of which the history alone must tell
+				r.fail(r.fresh.name(), fresh(index))
+			}
 			done(lookUp(state, key, 0))
 		}
 	})

@@ -18,6 +18,7 @@ var processFaults = []fault{
 	{"process", "restart storms", restartStorm},
 	{"process", "pauses", pause},
 	{"process", "leadership transfers", transfer},
+	{"process", "strikes at new leaders", strike},
 }
 
 // start begins a host's next life, and tries again where its disk did not let it.
@@ -177,4 +178,44 @@ func transfer(r *run, random *rand.Rand) bool {
 		}
 	})
 	return true
+}
+
+// strike waits for the next elections, and takes each new leader away before it has got far: with its first entries on no other disk,
+// on some, or on a majority, and the entries of its predecessors just as well (the paper's figure 8).
+func strike(r *run, random *rand.Rand) bool {
+	r.strikes = 1 + random.IntN(6)
+	r.strikeWithin = time.Duration(1+random.IntN(6)) * r.plan.Slowest
+	return true
+}
+
+// struck is told of each new leader.
+func (r *run) struck(h *Host) {
+	if r.strikes == 0 || r.healing {
+		return
+	}
+	r.strikes--
+	l := h.life
+	r.later(r.world.Between(0, r.strikeWithin), func() {
+		if l.over {
+			return
+		}
+		r.counters["new leaders struck"]++
+		switch r.world.IntN(3) {
+		case 0:
+			h.Crash()
+			r.later(r.world.Between(r.plan.ElectionTimeout/10, 2*r.plan.ElectionTimeout), func() { r.start(h) })
+		case 1:
+			h.Pause()
+			r.later(r.world.Between(r.plan.ElectionTimeout, 3*r.plan.ElectionTimeout), h.Resume)
+		case 2:
+			r.network.Isolate(h.ID)
+			r.later(r.world.Between(r.plan.ElectionTimeout, 3*r.plan.ElectionTimeout), func() {
+				for _, peer := range r.cluster.Hosts {
+					if peer != h {
+						r.network.HealBetween(h.ID, peer.ID)
+					}
+				}
+			})
+		}
+	})
 }

@@ -44,7 +44,7 @@ type (
 
 // invariants returns all of them, for one run.
 func (r *run) invariants() []invariant {
-	r.replay = newReplay(r)
+	r.replay, r.fresh = newReplay(r), &freshReads{}
 	return []invariant{
 		&electionSafety{leaders: map[raft.Term]raft.MemberID{}},
 		newMonotonic(r.plan.Members),
@@ -54,6 +54,9 @@ func (r *run) invariants() []invariant {
 		&kept{promises: make([]promise, r.plan.Members)},
 		&appliedNotAboveCommit{snapshots: map[*life]balsa.Index{}},
 		&equalDigests{at: map[balsa.Index]digestAt{}},
+		newCommitRule(),
+		&recoveredFirst{recorded: map[*life]raft.Index{}},
+		r.fresh,
 		&bounded{run: r},
 		&notFenced{run: r},
 		r.replay,
@@ -158,6 +161,7 @@ func (r *run) noteProtocol(h *Host, s *raft.Status) {
 	}
 	if now.role == raft.Leader && (was.role != raft.Leader || was.term != now.term) {
 		r.counters["elections"]++
+		r.struck(h)
 	}
 	if now.term > r.term {
 		r.term = now.term

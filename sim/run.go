@@ -57,11 +57,15 @@ type run struct {
 	asked     int
 	issued    map[uint64]*operation // writes, by the hash of their commands
 	replay    *replay
+	fresh     *freshReads
 	checks    []invariant
 	turners   []turnWatcher
 	sayers    []sayWatcher
 	protocols []protocolView
 	term      raft.Term
+
+	strikes      int // at the next new leaders
+	strikeWithin time.Duration
 
 	counters  Counters
 	peaks     Counters
