@@ -178,7 +178,9 @@ func TestWatchAnswersLikeEtcd(t *testing.T) {
 	w.want(4, "5: canceled")
 	w.create(&pb.WatchCreateRequest{Key: []byte("f"), StartRevision: 7})
 	w.want(4, "6: created")
-	w.progress() // not answered: a client would believe that it may begin at 5
+	w.progress()                                                              // not answered: a client would believe that it may begin at 5
+	w.create(&pb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a")}) // that was looked at before this is
+	w.want(4, "-1: created canceled (mvcc: watcher range is empty)")
 	for i := range 3 {
 		put(t, client, "f", fmt.Sprint(i))
 	}
@@ -250,6 +252,49 @@ func TestWatchProgressNotify(t *testing.T) {
 			t.Fatal(r, err)
 		}
 		revision = r.Header.Revision
+	}
+}
+
+// discard is a stream whose client is told nothing.
+type discard struct{ watchServer }
+
+func (discard) Send(*pb.WatchResponse) error { return nil }
+func (discard) SendMsg(any) error            { return nil }
+
+// TestWatchProgressWhereNothingElseIsTold leaves out the progress that an event tells as well.
+func TestWatchProgressWhereNothingElseIsTold(t *testing.T) {
+	member := startStore(t)
+	w := newWatchStream(member.server)
+	defer w.feed.Close()
+	w.stream, w.notifying = discard{}, make(map[*streamWatcher]*store.Watcher)
+	defer w.stopNotifying()
+	send := func(want int) {
+		t.Helper()
+		member.store.DispatchEvents()
+		deliveries, _, err := w.feed.Next(t.Context())
+		if err == nil {
+			err = w.send(deliveries)
+		}
+		if err != nil || len(deliveries) != want {
+			t.Fatalf("%d deliveries, %v, want %d", len(deliveries), err, want)
+		}
+	}
+	if err := w.create(t.Context(), &pb.WatchCreateRequest{Key: []byte("k"), ProgressNotify: true}); err != nil {
+		t.Fatal(err)
+	}
+	send(1)
+	w.tellProgress()
+	send(1)
+	put(t, newClient(t, member.address), "k", "v")
+	send(1)
+	w.tellProgress() // not due: the event has told as much
+	send(0)
+	w.tellProgress()
+	send(1)
+	w.cancel(t.Context(), 0)
+	send(1)
+	if w.due != nil || len(w.notifying) > 0 {
+		t.Fatal("a watcher that is gone is still to be told progress")
 	}
 }
 
