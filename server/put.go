@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that ours is made of
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/balsadb/balsa/raft"
@@ -46,80 +45,20 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 // encodedPut is a put's request, in the place that it has in its entry.
 type encodedPut struct {
 	entry   raft.Entry // not sealed yet
-	request []byte     // aliases entry
-	fields  putFields
-	// decoded is the request where it holds more than this build knows of, or does not look as encoders make it: that takes the long way.
-	decoded *pb.PutRequest
-}
-
-// putFields is what has to be known of a put before it is proposed.
-type putFields struct {
-	emptyKey, emptyValue, lease, ignoreValue, ignoreLease bool
+	encoded []byte     // aliases entry
+	request pb.PutRequest
+	// simple says that the request aliases encoded, which holds nothing else. Where a client sent more than this build knows of, or
+	// did not encode as others do, the request takes the long way.
+	simple bool
 }
 
 func (p *encodedPut) take(data mem.BufferSlice) error {
-	p.entry, p.request = store.NewPut(data.Len())
-	data.CopyTo(p.request)
-	p.fields = putFields{emptyKey: true, emptyValue: true}
-	if p.fields.scan(p.request) {
+	p.entry, p.encoded = store.NewPut(data.Len())
+	data.CopyTo(p.encoded)
+	if p.simple = store.AliasPut(p.encoded, &p.request); p.simple {
 		return nil
 	}
-	p.decoded = &pb.PutRequest{}
-	return proto.Unmarshal(p.request, p.decoded)
-}
-
-// scan reads an encoded pb.PutRequest, and reports whether it holds that and nothing else.
-func (f *putFields) scan(request []byte) bool {
-	for len(request) > 0 {
-		number, kind, n := protowire.ConsumeTag(request)
-		if n < 0 {
-			return false
-		}
-		request = request[n:]
-		switch {
-		case kind == protowire.BytesType && (number == 1 || number == 2):
-			value, n := protowire.ConsumeBytes(request)
-			if n < 0 {
-				return false
-			}
-			request = request[n:]
-			if number == 1 {
-				f.emptyKey = len(value) == 0
-			} else {
-				f.emptyValue = len(value) == 0
-			}
-		case kind == protowire.VarintType && 3 <= number && number <= 6:
-			value, n := protowire.ConsumeVarint(request)
-			if n < 0 {
-				return false
-			}
-			request = request[n:]
-			switch number {
-			case 3:
-				f.lease = value != 0
-			case 5:
-				f.ignoreValue = value != 0
-			case 6:
-				f.ignoreLease = value != 0
-			}
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// check is checkPut.
-func (f *putFields) check() error {
-	switch {
-	case f.emptyKey:
-		return rpctypes.ErrGRPCEmptyKey
-	case f.ignoreValue && !f.emptyValue:
-		return rpctypes.ErrGRPCValueProvided
-	case f.ignoreLease && f.lease:
-		return rpctypes.ErrGRPCLeaseProvided
-	}
-	return nil
+	return proto.Unmarshal(p.encoded, &p.request)
 }
 
 // handlePut stands in for the generated handler of KV.Put.
@@ -129,17 +68,17 @@ func handlePut(srv any, ctx context.Context, decode func(any) error, _ grpc.Unar
 		return nil, err
 	}
 	s := srv.(*kvService)
-	if put.decoded != nil {
-		return s.Put(ctx, put.decoded)
+	if !put.simple {
+		return s.Put(ctx, &put.request)
 	}
 	return s.putEncoded(ctx, put)
 }
 
 func (s *kvService) putEncoded(ctx context.Context, put *encodedPut) (any, error) {
-	if err := put.fields.check(); err != nil {
+	if err := checkPut(&put.request); err != nil {
 		return nil, err
 	}
-	if commandSize(len(put.request)) > s.config.Limits.RequestBytes {
+	if commandSize(len(put.encoded)) > s.config.Limits.RequestBytes {
 		return nil, rpctypes.ErrGRPCRequestTooLarge
 	}
 	put.entry.Seal()

@@ -5,10 +5,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// aliasPut decodes an encoded pb.PutRequest whose key and value alias the encoding; the protobuf library would copy them.
-// It reports false where the encoding holds anything else than what encoders make of this build's fields: the library
-// decides about that.
-func aliasPut(encoded []byte, into *pb.PutRequest) bool {
+// AliasPut decodes an encoded pb.PutRequest whose key and value alias the encoding; the protobuf library would copy them.
+// It reports false where the encoding holds anything else than what encoders make of this build's fields: then into is of
+// no use, and the library decides.
+func AliasPut(encoded []byte, into *pb.PutRequest) bool {
 	into.Reset()
 	for len(encoded) > 0 {
 		number, kind, n := protowire.ConsumeTag(encoded)

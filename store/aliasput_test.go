@@ -22,12 +22,12 @@ func TestAliasPut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !aliasPut(encoded, &pb.PutRequest{}) {
+			if !AliasPut(encoded, &pb.PutRequest{}) {
 				t.Fatalf("%x is not taken", encoded)
 			}
 		}
 		var got, want pb.PutRequest
-		if !aliasPut(encoded, &got) {
+		if !AliasPut(encoded, &got) {
 			return
 		}
 		if err := proto.Unmarshal(encoded, &want); err != nil || !proto.Equal(&got, &want) {

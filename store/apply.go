@@ -179,7 +179,7 @@ func (e *execution) dispatch(kind Kind, request []byte) ([]byte, error) {
 
 func (e *execution) applyPut(request []byte) ([]byte, error) {
 	r := &e.putRequest
-	if !aliasPut(request, r) {
+	if !AliasPut(request, r) {
 		if err := unmarshal(request, r); err != nil {
 			return nil, err
 		}
