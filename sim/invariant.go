@@ -55,6 +55,8 @@ func (r *run) invariants() []invariant {
 		&appliedNotAboveCommit{snapshots: map[*life]balsa.Index{}},
 		&equalDigests{at: map[balsa.Index]digestAt{}},
 		newCommitRule(),
+		&committedOnMajority{run: r, commits: map[*life]raft.Index{}},
+		&cutBehindDurable{firsts: map[*life]raft.Index{}},
 		&recoveredFirst{recorded: map[*life]raft.Index{}},
 		r.fresh,
 		&bounded{run: r},
