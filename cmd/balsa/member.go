@@ -220,6 +220,7 @@ func (m *member) openServer() (err error) {
 			MinTime: s.Duration("grpc-keepalive-min-time"), Interval: s.Duration("grpc-keepalive-interval"), Timeout: s.Duration("grpc-keepalive-timeout"),
 		},
 		WatchProgressInterval: s.Duration("watch-progress-notify-interval"), LeaderTimeout: 3 * m.plan.election,
+		LeaseMinTTL: 3 * m.plan.election / 2, LeaseTick: m.plan.heartbeat,
 		ExtensiveMetrics: s.String("metrics") == "extensive",
 		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(),
 	})
