@@ -16,7 +16,7 @@ type fault struct {
 }
 
 // faults are all that there are. Their order is part of what a seed means.
-var faults = slices.Concat(networkFaults, processFaults, diskFaultList, clockFaults)
+var faults = slices.Concat(networkFaults, processFaults, diskFaultList, clockFaults, lateFaults)
 
 // conditions hold for a whole run, rather than happen in it. They can be left out like faults.
 var conditions = []fault{

@@ -60,7 +60,7 @@ func NewPlan(seed uint64) Plan {
 		SegmentSize:     drawSegmentSize(r),
 	}
 	p.Slowest = min(pick(r, 200*time.Microsecond, time.Millisecond, 10*time.Millisecond), p.ElectionTimeout/30)
-	p.Length = time.Duration(100+r.IntN(280)) * p.ElectionTimeout
+	p.Length = time.Duration(130+r.IntN(360)) * p.ElectionTimeout
 	p.FaultEvery = time.Duration(1+r.IntN(8)) * p.ElectionTimeout
 	p.Reconfigured = r.IntN(3) == 0
 	p.Limits = p.drawLimits(r)

@@ -78,6 +78,7 @@ var Floors = map[string]float64{
 	"elections":               100,
 	"lives that ended":        100,
 	"torn tails":              1,
+	"snapshots installed":     10,
 	"commands replayed":       5_000,
 }
 
