@@ -118,7 +118,11 @@ func (s *Server) register() {
 	s.registerService(&pb.Maintenance_ServiceDesc, &maintenanceService{Server: s})
 	s.registerService(&pb.Cluster_ServiceDesc, &clusterService{Server: s})
 	s.registerService(&pb.Watch_ServiceDesc, &watchService{Server: s})
-	s.registerService(&pb.Lease_ServiceDesc, &leaseService{Server: s})
+	leases := &leaseService{Server: s}
+	s.registerService(&pb.Lease_ServiceDesc, leases)
+	contenders := queues{s, kv, leases}
+	s.registerService(lockDesc(&lockService{contenders}), nil)
+	s.registerService(electionDesc(&electionService{contenders}), nil)
 	s.registerService(&pb.Auth_ServiceDesc, nil)
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING) // until Publish
 	healthpb.RegisterHealthServer(s.grpc, s.health)

@@ -26,6 +26,7 @@ import (
 var services = []*grpc.ServiceDesc{
 	&pb.KV_ServiceDesc, &pb.Maintenance_ServiceDesc, &pb.Cluster_ServiceDesc,
 	&pb.Watch_ServiceDesc, &pb.Lease_ServiceDesc, &pb.Auth_ServiceDesc,
+	lockDesc(&lockService{}), electionDesc(&electionService{}),
 }
 
 // invoke calls a method with an empty message, which every request of the API can be decoded from.
@@ -57,8 +58,8 @@ func TestEveryMethodOfTheAPIIsKnown(t *testing.T) {
 			streams[m.StreamName] = true
 		}
 		for method, stream := range streams {
-			if method == "Watch" {
-				continue // an empty request is not answered: see watch_test.go
+			if slices.Contains([]string{"Watch", "Lock", "Campaign", "Observe"}, method) {
+				continue // an empty request is not answered, or holds up the next: they have tests of their own
 			}
 			err := invoke(t.Context(), conn, fmt.Sprintf("/%s/%s", service.ServiceName, method), stream)
 			if slices.Contains(available[service.ServiceName], method) {

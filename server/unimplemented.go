@@ -21,6 +21,8 @@ var available = map[string][]string{
 	pb.KV_ServiceDesc.ServiceName:          {"Range", "RangeStream", "Put", "DeleteRange", "Txn", "Compact"},
 	pb.Watch_ServiceDesc.ServiceName:       {"Watch"},
 	pb.Lease_ServiceDesc.ServiceName:       {"LeaseGrant", "LeaseRevoke", "LeaseKeepAlive", "LeaseTimeToLive", "LeaseLeases"},
+	lockServiceName:                        {"Lock", "Unlock"},
+	electionServiceName:                    {"Campaign", "Proclaim", "Leader", "Observe", "Resign"},
 	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList"},
 	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader"},
 }
