@@ -62,6 +62,7 @@ func (r *run) invariants() []invariant {
 		&bounded{run: r},
 		&notFenced{run: r},
 		r.replay,
+		&soundStates{run: r},
 		&linearizable{run: r},
 	}
 }
