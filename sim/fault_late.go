@@ -16,9 +16,9 @@ func lateAnswers(r *run, random *rand.Rand) bool {
 	if leader == nil {
 		return false
 	}
-	const steps = 3
+	const steps = 5
 	t := r.plan.ElectionTimeout
-	slower := between(random, t*2/5, t*3/5)
+	slower := between(random, t/2, t*4/5)
 	toLeader := func(extra time.Duration) {
 		for _, h := range r.cluster.Hosts {
 			if h != leader {
