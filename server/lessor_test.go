@@ -270,11 +270,12 @@ func TestATickThatWasLongOnItsWayShortensNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newLessors(t)
 		c.lead(0)
+		c.pass(3 * tick)
 		c.grant(1, 5)
 		c.members[0].hold(store.KindLeaseTick)
-		c.pass(3 * time.Second)
+		c.pass(27 * tick)
 		c.renew(1)             // at 3 s
-		c.members[0].release() // a tick of 0.1 s
+		c.members[0].release() // a tick of 0.4 s
 		c.depose(0)
 		c.lead(1)
 		c.wantUntil(1, 8*time.Second, 3*tick)

@@ -212,7 +212,7 @@ func (e *execution) tick(request []byte) error {
 		return err
 	}
 	clock, known := n[1], balsa.Index(n[2])
-	if balsa.Term(n[0]) != e.at.Term || clock < e.sums.clock || clock == 0 {
+	if balsa.Term(n[0]) != e.at.Term || clock < e.sums.clock {
 		return ErrStale
 	}
 	e.sums.digest.remove(e.hasher.leaseClock(e.sums.clock))
