@@ -3,6 +3,8 @@ package sim
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/balsadb/balsa/internal/history"
 )
 
 // lateFaults are what makes a leader that was deposed long ago believe that it still leads.
@@ -36,6 +38,15 @@ func lateAnswers(r *run, random *rand.Rand) bool {
 			}
 		}
 	})
+	// Meanwhile it is asked, for clients that wait for others do not.
+	life := leader.life
+	for at := (steps - 1) * t; at < 2*steps*t; at += t / 4 {
+		r.later(at, func() {
+			if leader.Up() && leader.life == life && !life.paused {
+				r.read(leader, "key0", func(history.Answer, error) {})
+			}
+		})
+	}
 	r.later(steps*t+r.forSome(random)+t, func() {
 		for _, h := range r.cluster.Hosts {
 			if h != leader {
