@@ -158,23 +158,28 @@ func (a *applier) apply() {
 }
 
 // snapshot takes the state as it is now.
-func (a *applier) snapshot() (state Snapshot, err error) {
+func (a *applier) snapshot() (state Snapshot, at Position, err error) {
 	machine, ok := a.machine.(Snapshotter)
 	switch {
 	case a.err != nil:
-		return nil, a.err
+		return nil, at, a.err
 	case !ok:
-		return nil, fmt.Errorf("a %T cannot give a snapshot", a.machine)
+		return nil, at, fmt.Errorf("a %T cannot give a snapshot", a.machine)
 	}
-	err = guarded(func() error { state, err = machine.Snapshot(); return err })
-	if err != nil {
-		return nil, fmt.Errorf("the state machine gave no snapshot at index %d: %w", a.applied.Index, err)
-	}
-	if at := state.Position(); at != a.applied {
-		return nil, errors.Join(fmt.Errorf("the state machine gave a snapshot at index %d of term %d, and has applied up to %d of term %d",
+	err = guarded(func() error {
+		if state, err = machine.Snapshot(); err != nil {
+			return err
+		}
+		if at = state.Position(); at == a.applied {
+			return nil
+		}
+		return errors.Join(fmt.Errorf("it is one of index %d of term %d, and applied is index %d of term %d",
 			at.Index, at.Term, a.applied.Index, a.applied.Term), state.Close())
+	})
+	if err != nil {
+		return nil, at, fmt.Errorf("the state machine gave no snapshot at index %d: %w", a.applied.Index, err)
 	}
-	return state, nil
+	return state, at, nil
 }
 
 // restore gives the state machine a snapshot, unless it is further already, and tells the loop. What was committed below
@@ -215,12 +220,7 @@ func (a *applier) flushIfDue() {
 		return
 	}
 	a.unflushed = 0
-	if a.flusher != nil {
-		a.flusher.inbox.Post(struct{}{})
-	} else if _, ok := a.machine.(Snapshotter); ok {
-		w := a.group.host.snapshots
-		w.inbox.Post(func() { w.make(w.shelf(a.replica)) })
-	}
+	a.replica.makeDurable()
 }
 
 // fence stops the group: what is in hand and what still comes is answered as unknown.

@@ -49,6 +49,7 @@ func (r *replica) fence(cause error) {
 // stop answers everything that waits, and makes the replica deaf and mute.
 func (r *replica) stop(err error) {
 	r.stopped = err
+	r.endSends()
 	r.giveUpWaiting(err)
 	r.doubtForwarded(err)
 	r.releaseHeld()

@@ -183,6 +183,11 @@ func (g *Group) Close() error {
 	if g.host.loop.control.Post(func() { r.leave(); close(left) }) {
 		<-left
 	}
+	forgotten := make(chan struct{})
+	w := g.host.snapshots
+	if w.inbox.Post(func() { w.forget(r); close(forgotten) }) {
+		<-forgotten
+	}
 	g.host.mu.Lock()
 	defer g.host.mu.Unlock()
 	return g.stop()
@@ -193,8 +198,6 @@ func (r *replica) leave() {
 	if r.stopped == nil {
 		r.stop(ErrClosed)
 	}
-	w := r.loop.host.snapshots
-	w.inbox.Post(func() { w.forget(r) })
 	delete(r.loop.replicas, r.config.ID)
 	r.loop.order = slices.DeleteFunc(r.loop.order, func(other *replica) bool { return other == r })
 }

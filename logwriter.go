@@ -147,7 +147,8 @@ func (w *logWriter) commit(writes []logWrite) error {
 
 // discard gives a part of a group's log up, with the next write.
 func (w *logWriter) discard(lw logWrite) {
-	if err := w.host.log.Discard(lw.replica.config.ID, lw.discard); err != nil {
+	err := w.host.log.Discard(lw.replica.config.ID, lw.discard)
+	if err != nil && !errors.Is(err, wal.ErrNotInLog) { // the log is about to begin anew above it: it will be told again
 		w.host.config.Logger.Warn("the log was not cut", groupAttr(lw.replica.config.ID),
 			slog.Uint64("index", uint64(lw.discard.Index)), slog.String("error", err.Error()))
 	}

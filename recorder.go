@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/balsadb/balsa/internal/actor"
 	"github.com/balsadb/balsa/internal/trace"
@@ -65,10 +64,11 @@ func (r *replica) note(e event) {
 }
 
 // WriteTrace writes what the group's flight recorder holds, oldest first, as the simulator writes its traces: a JSON object a
-// line (docs/testing.md). The first line tells the time of day for an instant of the others. It works on a fenced group too.
+// line (docs/testing.md). The first line tells that it is unixNanos by the caller's clock at an instant that the others count from. It
+// works on a fenced group too.
 //
 //balsa:edge callers wait here, outside all actors
-func (g *Group) WriteTrace(w io.Writer) error {
+func (g *Group) WriteTrace(w io.Writer, unixNanos int64) error {
 	type answer struct {
 		events []event
 		now    raft.Instant
@@ -80,7 +80,7 @@ func (g *Group) WriteTrace(w io.Writer) error {
 	}
 	a := <-answered
 	line := trace.Event{
-		Member: g.Member(), Actor: "host", What: "time of day", N: uint64(time.Now().UnixNano()), Detail: "nanoseconds since 1970 at this instant",
+		Member: g.Member(), Actor: "host", What: "time of day", N: uint64(unixNanos), Detail: "nanoseconds since 1970 at this instant",
 	}
 	line.At = actor.Instant(a.now)
 	out := line.AppendJSON(nil)

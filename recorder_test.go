@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFlightRecorder(t *testing.T) {
@@ -12,7 +13,7 @@ func TestFlightRecorder(t *testing.T) {
 	result := c.propose(0, "hello")
 	c.converge()
 	var out bytes.Buffer
-	if err := c.groups[0].WriteTrace(&out); err != nil {
+	if err := c.groups[0].WriteTrace(&out, time.Now().UnixNano()); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")

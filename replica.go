@@ -32,9 +32,9 @@ type replica struct {
 	applied   Index // what the applier has reported
 	recoverTo Index // what the log had recorded as committed when this host started; 0 once applied
 
-	durable         Position        // of the state machine, when the group was started
-	cutAt           Index           // the log begins after it
-	sending         []*snapshotSend // that have a file; their offers do not change
+	durable         Position // of the state machine, when the group was started
+	cutAt           Index    // the log begins after it
+	pins            []pin    // what keeps the log from being cut
 	saidNoSnapshots bool
 
 	out  *applyBatch // of this turn
@@ -214,6 +214,7 @@ func (r *replica) changeLeadership(now Leadership) {
 	was := r.leadership
 	r.leadership = now
 	if was.Role == raft.Leader && (now.Role != raft.Leader || now.Term != was.Term) {
+		r.endSends()
 		r.giveUpWaiting(ErrLeaderChanged)
 	}
 	if was.Leader != now.Leader || was.Term != now.Term {

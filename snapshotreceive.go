@@ -66,6 +66,7 @@ func (w *snapshotWorker) chunk(chunk *wire.SnapshotChunk) {
 	c.touched = w.now
 	switch {
 	case c.whole:
+		w.answer(c.group, c.offer, wire.SnapshotReceiving, c.size)
 	case c.part == nil:
 		if len(c.backlog)*snapshotPiece < snapshotWindow {
 			c.backlog = append(c.backlog, chunk)

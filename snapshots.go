@@ -1,6 +1,7 @@
 package balsa
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,6 +32,8 @@ type snapshotWorker struct {
 	sends    []*snapshotSend
 	receipts []*snapshotReceipt
 
+	closed bool
+
 	arrived atomic.Int64 // bytes of pieces in the inbox
 }
 
@@ -40,6 +43,8 @@ type shelf struct {
 	newest  raft.Position // of the file, zero where there is none
 	making  bool
 	waiting []*snapshotSend // for the one that is being made
+	// failures counts, for each member, the snapshots in a row that it did not install.
+	failures map[MemberID]int
 }
 
 func newSnapshotWorker(h *Host) (*snapshotWorker, error) {
@@ -62,7 +67,7 @@ func (w *snapshotWorker) shelf(r *replica) *shelf {
 	i := slices.IndexFunc(w.shelves, func(s *shelf) bool { return s.replica == r })
 	if i < 0 {
 		i = len(w.shelves)
-		w.shelves = append(w.shelves, &shelf{replica: r})
+		w.shelves = append(w.shelves, &shelf{replica: r, failures: map[MemberID]int{}})
 	}
 	return w.shelves[i]
 }
@@ -75,19 +80,28 @@ func (w *snapshotWorker) make(s *shelf) {
 	s.making = true
 	a := s.replica.applier
 	a.asks.Post(func() {
-		state, err := a.snapshot()
-		if !w.inbox.Post(func() { w.made(s, state, err) }) && state != nil {
-			_ = state.Close()
+		state, at, err := a.snapshot()
+		if !w.inbox.Post(func() { w.made(s, state, at, err) }) && state != nil {
+			_ = guarded(state.Close)
 		}
 	})
 }
 
 // made writes the state into a file, and starts whoever waits for it.
-func (w *snapshotWorker) made(s *shelf, state Snapshot, err error) {
-	s.making = false
+func (w *snapshotWorker) made(s *shelf, state Snapshot, at raft.Position, err error) {
 	if err == nil {
-		err = w.write(s, state)
+		r := s.replica
+		w.host.loop.control.Post(func() { r.pin(s, 0, at.Index) })
+		err = w.write(s, state, at)
 	}
+	// Writing may have taken minutes. What begins now begins in a turn that knows what time it is.
+	w.inbox.Post(func() { w.written(s, err) })
+}
+
+func (w *snapshotWorker) written(s *shelf, err error) {
+	r := s.replica
+	defer w.host.loop.control.Post(func() { r.unpin(s) })
+	s.making = false
 	waiting := s.waiting
 	s.waiting = nil
 	if err != nil {
@@ -104,13 +118,15 @@ func (w *snapshotWorker) made(s *shelf, state Snapshot, err error) {
 }
 
 // write makes the state a durable file. It closes the state.
-func (w *snapshotWorker) write(s *shelf, state Snapshot) (err error) {
+func (w *snapshotWorker) write(s *shelf, state Snapshot, at raft.Position) (err error) {
 	defer func() {
-		if closing := state.Close(); err == nil {
+		if closing := guarded(state.Close); err == nil {
 			err = closing
 		}
 	}()
-	at := state.Position()
+	if w.closed {
+		return ErrClosed
+	}
 	part, err := w.spool.Create(snapshot.Entry{Group: s.replica.config.ID, Position: at})
 	if err != nil {
 		return err
@@ -176,6 +192,9 @@ func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, 
 		if err = w.restore(entry, machine); err == nil {
 			return entry.Position, nil
 		}
+		if panicked := (*panicError)(nil); errors.As(err, &panicked) {
+			return at, fmt.Errorf("restoring the snapshot at index %d: %w", entry.Position.Index, err) // nobody knows what the state is now
+		}
 		w.host.config.Logger.Error("a snapshot is of no use; an older one or the log itself may be", groupAttr(id),
 			slog.Uint64("index", uint64(entry.Position.Index)), slog.String("error", err.Error()))
 	}
@@ -212,8 +231,9 @@ func (w *snapshotWorker) forget(r *replica) {
 
 // close ends everything. The actor is stopped by now: whoever calls it owns the worker.
 func (w *snapshotWorker) close() {
+	w.closed = true
 	for _, act := range w.inbox.Close() {
-		act() // states are closed so
+		act() // states are let go so
 	}
 	for len(w.sends) > 0 {
 		w.end(w.sends[0])

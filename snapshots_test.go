@@ -305,3 +305,39 @@ func TestFailedRestoreChangesNothingAndIsTriedAgain(t *testing.T) {
 	machine.spoilt = nil
 	l.sameJournals()
 }
+
+// lasting is a durable vault.
+type lasting struct{ vault }
+
+func (*lasting) Applied() (Position, error) { return Position{}, nil }
+func (*lasting) Flush() error               { return nil }
+
+func (v *lasting) Durable() (Position, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.position, nil
+}
+
+// TestReceiverThatCrashesWhileItRestoresIsSentAnother loses the follower once it has the whole file and has said so. What it has
+// restored by then is lost with it.
+func TestReceiverThatCrashesWhileItRestoresIsSentAnother(t *testing.T) {
+	l := newLab(t, 3, func(MemberID) StateMachine { return &lasting{} }, cutEarly)
+	leader := l.leader()
+	follower := l.others(leader)[0]
+	follower.crash(false)
+	l.fill(l.leader(), "a")
+	leader = l.leader()
+	follower.start(&lasting{})
+	l.tasks = slices.DeleteFunc(l.tasks, func(t *labTask) bool { return t.member == follower && t.name == "applier of group 1" })
+	l.until("all was received", func() bool {
+		sends := leader.host.snapshots.sends
+		return len(sends) == 1 && sends[0].file != nil && sends[0].received == sends[0].file.Size()
+	})
+	follower.crash(true)
+	begin := l.now
+	follower.start(&lasting{})
+	l.until("it has caught up", func() bool { return follower.group.Applied() >= leader.group.Applied() })
+	if took := time.Duration(l.now - begin); took > 10*labElectionTimeout {
+		t.Errorf("it took %v, which is %d election timeouts", took, took/labElectionTimeout)
+	}
+}

@@ -1,10 +1,11 @@
 package balsa
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/balsadb/balsa/internal/actor"
 	"github.com/balsadb/balsa/internal/wire"
@@ -21,9 +22,10 @@ type snapshotSend struct {
 	file    *snapshot.File // nil until there is one
 
 	sent, received int64         // bytes from the start of the file
-	heard          actor.Instant // when the follower confirmed something last, or began to be sent to
+	heard          actor.Instant // when the follower was heard of last, or began to be sent to
 	resent         actor.Instant
-	retry          bool // the transport took nothing
+	retry          bool          // the transport took nothing
+	failAt         actor.Instant // when the protocol is told that it failed; 0 while it has not
 }
 
 const (
@@ -31,13 +33,16 @@ const (
 	snapshotWindow = 1 << 20
 )
 
-// A follower that confirms nothing for so many election timeouts is sent the same again, and is given up. One that has everything
-// is given longer: it may have gigabytes to put in their place.
+// A follower that is not heard of for so many election timeouts is sent the same again, and given up. One that has everything is
+// asked so how it is doing: while it restores it says that it has everything, and one that was started anew that it has nothing.
 const (
-	resendAfter  = 3
-	giveUpAfter  = 20
-	restoreLimit = 200
+	resendAfter = 3
+	giveUpAfter = 20
 )
+
+// maxFailures bounds the doubling of the pause after snapshots that a follower did not install: from an election timeout to some
+// hundred. Each of them costs a transfer of the whole state.
+const maxFailures = 8
 
 // needSnapshot starts what a follower needs. It runs in the loop.
 func (r *replica) needSnapshot(need raft.SnapshotNeed) {
@@ -65,6 +70,7 @@ func (w *snapshotWorker) need(r *replica, need raft.SnapshotNeed) {
 			return // it is being met
 		}
 		w.end(other)
+		w.host.loop.control.Post(func() { r.unpin(other) })
 	}
 	send := &snapshotSend{replica: r, need: need}
 	w.sends = append(w.sends, send)
@@ -76,6 +82,19 @@ func (w *snapshotWorker) need(r *replica, need raft.SnapshotNeed) {
 	w.make(s)
 }
 
+// endSends ends what is being sent by a member that does not lead any more (E07), or has stopped. It runs in the loop.
+func (r *replica) endSends() {
+	r.pins = nil
+	w := r.loop.host.snapshots
+	w.inbox.Post(func() {
+		for _, s := range slices.Clone(w.sends) {
+			if s.replica == r {
+				w.end(s)
+			}
+		}
+	})
+}
+
 // begin opens the newest file for a send.
 func (w *snapshotWorker) begin(send *snapshotSend) {
 	if !slices.Contains(w.sends, send) {
@@ -84,8 +103,12 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 	r := send.replica
 	at := w.shelf(r).newest
 	file, err := w.spool.Open(snapshot.Entry{Group: r.config.ID, Position: at})
-	if err != nil || at.Index < send.need.AtLeast {
-		w.host.config.Logger.Warn("a snapshot cannot be sent", groupAttr(r.config.ID), slog.Uint64("index", uint64(at.Index)), slog.Any("error", err))
+	if err == nil && at.Index < send.need.AtLeast {
+		err = errors.Join(fmt.Errorf("it ends at index %d, and %d is needed", at.Index, send.need.AtLeast), file.Close())
+	}
+	if err != nil {
+		w.shelf(r).newest = raft.Position{}
+		w.host.config.Logger.Warn("a snapshot cannot be sent", groupAttr(r.config.ID), slog.Uint64("index", uint64(at.Index)), slog.String("error", err.Error()))
 		w.sendFailed(send)
 		return
 	}
@@ -94,7 +117,7 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 		From: w.host.config.Member, FromLife: send.need.FromLife, ToLife: send.need.ToLife, Term: send.need.Term, At: at,
 	}
 	send.heard, send.resent = w.now, w.now
-	w.host.loop.control.Post(func() { r.sending = append(r.sending, send) })
+	w.host.loop.control.Post(func() { r.pin(send, send.need.To, at.Index) })
 	w.host.config.Logger.Info("sending a snapshot to a member that is too far behind for the log", groupAttr(r.config.ID),
 		memberAttr("member", send.need.To), slog.Uint64("index", uint64(at.Index)), slog.Int64("bytes", file.Size()))
 }
@@ -103,40 +126,40 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 func (w *snapshotWorker) pumpSends() actor.Instant {
 	next := actor.Never
 	for _, s := range slices.Clone(w.sends) {
-		if s.file != nil {
+		switch {
+		case s.failAt == 0 && s.file == nil:
+		case s.failAt == 0:
 			next = min(next, w.pump(s))
+		case w.now >= s.failAt:
+			w.sendFailed(s)
+		default:
+			next = min(next, s.failAt)
 		}
 	}
 	return next
 }
 
 func (w *snapshotWorker) pump(s *snapshotSend) actor.Instant {
-	timeout := s.replica.config.ElectionTimeout
-	patience := giveUpAfter * timeout
-	if s.received == s.file.Size() {
-		patience = restoreLimit * timeout
-	}
-	if w.now >= s.heard.Add(patience) {
+	timeout, size := s.replica.config.ElectionTimeout, s.file.Size()
+	if w.now >= s.heard.Add(giveUpAfter*timeout) {
 		w.host.config.Logger.Warn("a member did not take a snapshot; it is asked again what it needs", groupAttr(s.replica.config.ID),
-			memberAttr("member", s.need.To), slog.Int64("received", s.received), slog.Int64("bytes", s.file.Size()))
+			memberAttr("member", s.need.To), slog.Int64("received", s.received), slog.Int64("bytes", size))
 		w.sendFailed(s)
 		return actor.Never
 	}
-	if again := max(s.heard, s.resent).Add(resendAfter * timeout); s.sent > s.received && w.now >= again {
-		s.sent, s.resent = s.received, w.now
+	if again := max(s.heard, s.resent).Add(resendAfter * timeout); w.now >= again && (s.sent > s.received || s.received == size) {
+		s.sent, s.resent = min(s.received, max(0, size-snapshotPiece)), w.now
 	}
 	s.retry = false
-	for s.sent < s.file.Size() && s.sent-s.received < snapshotWindow && !s.retry {
+	for s.sent < size && s.sent-s.received < snapshotWindow && !s.retry {
 		if err := w.sendPiece(s); err != nil {
-			w.host.config.Logger.Error("a snapshot cannot be read", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
+			w.host.config.Logger.Error("a snapshot cannot be read; another is made", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
+			w.shelf(s.replica).newest = raft.Position{}
 			w.sendFailed(s)
 			return actor.Never
 		}
 	}
-	next := s.heard.Add(patience)
-	if s.sent > s.received {
-		next = min(next, max(s.heard, s.resent).Add(resendAfter*timeout))
-	}
+	next := min(s.heard.Add(giveUpAfter*timeout), max(s.heard, s.resent).Add(resendAfter*timeout))
 	if s.retry {
 		next = min(next, w.now.Add(retryInterval))
 	}
@@ -167,17 +190,25 @@ func (w *snapshotWorker) report(report *wire.SnapshotReport) {
 		return
 	}
 	s := w.sends[i]
+	s.heard = w.now
+	shelf := w.shelf(s.replica)
 	switch report.Outcome {
 	case wire.SnapshotReceiving:
 		w.confirmed(s, int64(report.Received))
 	case wire.SnapshotInstalled:
-		took := time.Duration(w.now - s.heard)
 		w.host.config.Logger.Info("a member has installed a snapshot", groupAttr(s.replica.config.ID), memberAttr("member", s.need.To),
-			slog.Uint64("index", uint64(s.offer.At.Index)), slog.Duration("restoring took", took))
+			slog.Uint64("index", uint64(s.offer.At.Index)))
 		s.replica.group.snapshotsSent.Add(1)
+		delete(shelf.failures, s.need.To)
+		w.host.loop.control.Post(func() { s.replica.pinFollows(s) })
 		w.end(s)
 	default:
-		w.sendFailed(s)
+		if report.Outcome == wire.SnapshotFailed { // perhaps it is the file
+			shelf.newest = raft.Position{}
+		}
+		n := min(shelf.failures[s.need.To], maxFailures)
+		shelf.failures[s.need.To] = n + 1
+		s.failAt = w.now.Add(s.replica.config.ElectionTimeout << n)
 	}
 }
 
@@ -189,7 +220,7 @@ func (w *snapshotWorker) confirmed(s *snapshotSend, received int64) {
 	if received < s.received || received > s.sent {
 		s.sent = received
 	}
-	s.received, s.heard = received, w.now
+	s.received = received
 }
 
 // sendFailed ends a send and lets the protocol ask the follower again.
@@ -197,6 +228,7 @@ func (w *snapshotWorker) sendFailed(s *snapshotSend) {
 	w.end(s)
 	r, to := s.replica, s.need.To
 	w.host.loop.control.Post(func() {
+		r.unpin(s)
 		r.guard(func() { r.raft.SnapshotFailed(r.now(), to) })
 		r.loop.touch(r)
 	})
@@ -207,10 +239,6 @@ func (w *snapshotWorker) end(s *snapshotSend) {
 	if s.file != nil {
 		_ = s.file.Close() // it was only read
 		s.file = nil
-		r := s.replica
-		w.host.loop.control.Post(func() {
-			r.sending = slices.DeleteFunc(r.sending, func(other *snapshotSend) bool { return other == s })
-		})
 	}
 	shelf := w.shelf(s.replica)
 	shelf.waiting = slices.DeleteFunc(shelf.waiting, func(other *snapshotSend) bool { return other == s })

@@ -20,7 +20,8 @@ type (
 	Position = raft.Position
 )
 
-// StateMachine is what a group replicates. Its methods are called one at a time, by the group's applier.
+// StateMachine is what a group replicates. Its methods are called one at a time, by the group's applier; only Flush and Durable
+// of a DurableStateMachine run beside them.
 //
 // Apply must give the same results on every replica: no clock, no randomness, no order of a map. Anything
 // about a command that could differ belongs into the command. A command that is wrong is answered with a

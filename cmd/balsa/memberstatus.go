@@ -67,7 +67,7 @@ const recordedEvents = 16 << 10
 
 func (m *member) serveTrace(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/jsonl")
-	if err := m.group.WriteTrace(w); err != nil {
+	if err := m.group.WriteTrace(w, time.Now().UnixNano()); err != nil {
 		m.logger.Warn("the trace could not be written", "error", err)
 	}
 }
