@@ -276,9 +276,10 @@ func TestATickThatWasLongOnItsWayShortensNothing(t *testing.T) {
 		c.pass(27 * tick)
 		c.renew(1)             // at 3 s
 		c.members[0].release() // a tick of 0.4 s
+		c.pass(2 * tick)       // and one of now
 		c.depose(0)
 		c.lead(1)
-		c.wantUntil(1, 8*time.Second, 3*tick)
+		c.wantUntil(1, 8*time.Second, 4*tick)
 	})
 }
 
