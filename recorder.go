@@ -66,8 +66,6 @@ func (r *replica) note(e event) {
 // WriteTrace writes what the group's flight recorder holds, oldest first, as the simulator writes its traces: a JSON object a
 // line (docs/testing.md). The first line tells that it is unixNanos by the caller's clock at an instant that the others count from. It
 // works on a fenced group too.
-//
-//balsa:edge callers wait here, outside all actors
 func (g *Group) WriteTrace(w io.Writer, unixNanos int64) error {
 	type answer struct {
 		events []event

@@ -147,7 +147,7 @@ func (c *lessors) lives(id int64) bool {
 // wantUntil lets time pass, and wants the lease to end at a moment since the beginning, or at most slack later.
 func (c *lessors) wantUntil(id int64, moment, slack time.Duration) {
 	c.t.Helper()
-	c.pass(c.begun.Add(moment).Sub(time.Now()) - time.Millisecond)
+	c.pass(time.Until(c.begun.Add(moment)) - time.Millisecond)
 	if !c.lives(id) {
 		c.t.Fatalf("the lease ended before %v: early", moment)
 	}

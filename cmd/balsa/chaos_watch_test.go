@@ -87,7 +87,12 @@ type chaosWatcher struct {
 	updates clientv3.WatchChan
 	ctx     context.Context
 	next    int64 // where it goes on after its stream has ended
-	told    []string
+	told    []chaosEvent
+}
+
+type chaosEvent struct {
+	revision int64
+	text     string
 }
 
 func (s *storm) watch(ctx context.Context, client *clientv3.Client, from int64) *chaosWatcher {
@@ -100,7 +105,8 @@ func (w *chaosWatcher) open() {
 	w.updates = w.client.Watch(w.ctx, "round", clientv3.WithPrefix(), clientv3.WithRev(w.next), clientv3.WithPrevKV(), clientv3.WithProgressNotify())
 }
 
-// until returns what the watcher was told up to a revision, at which there is a change.
+// until returns what the watcher was told up to a revision, at which there is a change. What is above it, a request whose client
+// has given it up may have done after all, and not every watcher has been told of it yet.
 func (w *chaosWatcher) until(ctx context.Context, revision int64) []string {
 	for w.next <= revision {
 		select {
@@ -114,7 +120,13 @@ func (w *chaosWatcher) until(ctx context.Context, revision int64) []string {
 			w.s.t.Fatalf("seed %d: a watcher was told up to %d of %d: %v", *chaosSeed, w.next-1, revision, ctx.Err())
 		}
 	}
-	return w.told
+	var told []string
+	for _, e := range w.told {
+		if e.revision <= revision {
+			told = append(told, e.text)
+		}
+	}
+	return told
 }
 
 // hear notes the events of one response. Its client hands out several responses together, but never a part of one.
@@ -129,7 +141,8 @@ func (w *chaosWatcher) hear(r *clientv3.WatchResponse) {
 		if e.PrevKv != nil {
 			previous = e.PrevKv.ModRevision
 		}
-		w.told = append(w.told, fmt.Sprintf("%d %v %s=%s after %d", e.Kv.ModRevision, e.Type, e.Kv.Key, e.Kv.Value, previous))
+		w.told = append(w.told, chaosEvent{e.Kv.ModRevision,
+			fmt.Sprintf("%d %v %s=%s after %d", e.Kv.ModRevision, e.Type, e.Kv.Key, e.Kv.Value, previous)})
 	}
 	if r.IsProgressNotify() {
 		w.next = max(w.next, r.Header.Revision+1)
