@@ -15,6 +15,7 @@ import (
 
 	"github.com/balsadb/balsa/server/internal/v3electionpb"
 	"github.com/balsadb/balsa/server/internal/v3lockpb"
+	"github.com/balsadb/balsa/store"
 )
 
 // contender calls the Lock and Election services like a client in a language that has no package concurrency.
@@ -67,10 +68,24 @@ func (c *contender) contending(member *storeMember, name string, call func() err
 	return done
 }
 
+// feedsStore tells of each feed that is made.
+type feedsStore struct {
+	*store.Store
+	made chan struct{}
+}
+
+func (s *feedsStore) NewFeed(wake func()) *store.Feed {
+	s.made <- struct{}{}
+	return s.Store.NewFeed(wake)
+}
+
 // A lock is held by one, and passes on in the order in which it was asked for, when it is given back and when a lease ends; who gave up is
 // not in anybody's way.
 func TestLocksPassOnInOrder(t *testing.T) {
-	member := startStore(t)
+	kvs, group := newStore(t)
+	feeds := make(chan struct{}, 100)
+	s, address := start(t, Config{Group: group, Store: &feedsStore{kvs, feeds}})
+	member := &storeMember{server: s, store: kvs, group: group, address: address}
 	ctx := t.Context()
 	var all []*contender
 	for lease := range int64(5) {
@@ -91,6 +106,8 @@ func TestLocksPassOnInOrder(t *testing.T) {
 			ctx = gone
 		}
 		waiting = append(waiting, c.contending(member, "l", func() error { _, err := c.lock(ctx, "l"); return err }))
+		<-feeds // of contending
+		<-feeds // of the lock: now it waits, and no sooner
 	}
 	cancel()
 	if err := <-waiting[1]; err == nil {

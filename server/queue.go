@@ -48,7 +48,8 @@ func (s *queues) leaseOf(ctx context.Context, lease int64) (int64, error) {
 
 func queuePrefix(name []byte) []byte { return append(bytes.Clone(name), '/') }
 
-// enqueue puts a contender into a queue, if it is not there.
+// enqueue puts a contender into a queue, if it is not there. Where the outcome is not known its key may be there, and stays
+// until its lease ends: it may be one that the lease had before, and holds the lock with.
 func (s *queues) enqueue(ctx context.Context, name []byte, lease int64, value []byte) (*place, error) {
 	p := &place{key: fmt.Appendf(queuePrefix(name), "%x", lease)}
 	response, err := s.kv.Txn(ctx, &pb.TxnRequest{
