@@ -81,7 +81,7 @@ func (c *counter) await(ctx context.Context, more int) error {
 // TestChaos kills, stops and cuts off members under load, and has what the clients were told judged. Members keep
 // unsynced writes in their own memory, so that a kill is a power cut: what was acknowledged without a sync is lost.
 func TestChaos(t *testing.T) {
-	s := newStorm(t, "--testing-hold-unsynced-writes=true", "--testing-log-segment-bytes=32768")
+	s := newStorm(t, "--testing-hold-unsynced-writes=true", "--testing-log-segment-bytes=16384")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*chaosRounds)*time.Minute)
 	defer cancel()
 	load, stop := context.WithCancel(ctx)
