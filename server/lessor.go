@@ -33,8 +33,9 @@ type lessor struct {
 	store   Store
 	timeout time.Duration // of proposals
 	expired func()        // is told of each lease that ended
+	now     func() time.Time
+	wake    func() // is called where there is something to do; it does not block
 
-	inbox chan struct{} // has one when there is something to do
 	mu    sync.Mutex
 	posts []func()
 
@@ -59,7 +60,7 @@ type reign struct {
 func newLessor(s *Server) *lessor {
 	return &lessor{
 		group: s.group, store: s.store, timeout: s.config.Limits.RequestTimeout,
-		expired: s.metrics.leaseExpired.Inc, inbox: make(chan struct{}, 1),
+		expired: s.metrics.leaseExpired.Inc, now: time.Now,
 	}
 }
 
@@ -67,13 +68,15 @@ func newLessor(s *Server) *lessor {
 func (l *lessor) run(tick time.Duration, stopping <-chan struct{}) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
-	l.store.FollowLeases(func() { signal(l.inbox) })
+	inbox := make(chan struct{}, 1)
+	l.wake = func() { signal(inbox) }
+	l.store.FollowLeases(l.wake)
 	for {
 		select {
 		case <-every.C:
-			l.turn(time.Now(), true)
-		case <-l.inbox:
-			l.turn(time.Now(), false)
+			l.turn(true)
+		case <-inbox:
+			l.turn(false)
 		case <-stopping:
 			return
 		}
@@ -85,7 +88,7 @@ func (l *lessor) post(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts = append(l.posts, f)
-	signal(l.inbox)
+	l.wake()
 }
 
 func (l *lessor) takePosts() []func() {
@@ -96,11 +99,11 @@ func (l *lessor) takePosts() []func() {
 	return posts
 }
 
-// turn does what is to be done at a moment.
-func (l *lessor) turn(now time.Time, tick bool) {
+// turn does what is to be done now.
+func (l *lessor) turn(tick bool) {
 	l.follow()
 	if l.reign != nil {
-		l.reign.advance(now)
+		l.reign.advance(l.now())
 	}
 	for _, f := range l.takePosts() {
 		f()
@@ -142,7 +145,7 @@ func (l *lessor) confirm(r *reign, err error) {
 	if l.reign != r || err != nil {
 		return
 	}
-	r.confirmed, r.last, r.leases = true, time.Now(), make(map[int64]*held)
+	r.confirmed, r.last, r.leases = true, l.now(), make(map[int64]*held)
 	var all []store.Lease
 	clock := l.store.Leases(func(one store.Lease) bool {
 		all = append(all, one)
@@ -207,7 +210,7 @@ func (l *lessor) tick(r *reign) {
 	if err != nil {
 		return
 	}
-	r.advance(time.Now())
+	r.advance(l.now())
 	r.ticking = true
 	entry := store.EncodeLeaseTick(r.term, uint64(r.clock.Milliseconds()), applied.Index)
 	l.group.ProposeEntry(entry, l.timeout, func(balsa.Result, error) { l.post(func() { r.ticking = false }) })

@@ -45,7 +45,7 @@ func newLessors(t *testing.T) *lessors {
 		}
 		m := &lessorMember{fakeGroup: newFakeGroup(nil), cluster: c, store: s, held: func(store.Kind) bool { return false }}
 		m.leadership.Store(&raft.Leadership{})
-		m.lessor = &lessor{group: m, store: s, timeout: time.Second, expired: func() { m.ended++ }, inbox: make(chan struct{}, 1)}
+		m.lessor = &lessor{group: m, store: s, timeout: time.Second, expired: func() { m.ended++ }, now: time.Now, wake: func() {}}
 		s.FollowLeases(func() {})
 		c.members[i] = m
 	}
@@ -65,7 +65,7 @@ func (c *lessors) pass(d time.Duration) {
 	for ; d > 0; d -= tick {
 		time.Sleep(min(d, tick))
 		for _, m := range c.members {
-			m.lessor.turn(time.Now(), true)
+			m.lessor.turn(true)
 		}
 	}
 }

@@ -26,7 +26,9 @@ func (s *watchService) Watch(stream watchServer) error {
 	if err := s.recovered(ctx); err != nil {
 		return err
 	}
-	w := newWatchStream(s.Server)
+	woken := make(chan struct{}, 1)
+	w := newWatchStream(s.Server, func() { signal(woken) })
+	w.woken = woken
 	defer w.feed.Close() // the receiver, if it is still there, meets a closed feed
 	received := make(chan error, 1)
 	go func() { received <- w.receive(ctx, stream) }()
@@ -60,15 +62,15 @@ type streamWatcher struct {
 // maxControls is how many answers to requests a stream has waiting at most.
 const maxControls = 1024
 
-func newWatchStream(s *Server) *watchStream {
-	w := &watchStream{
+// newWatchStream returns a stream without watchers; wake is called where there is something to pump.
+func newWatchStream(s *Server, wake func()) *watchStream {
+	return &watchStream{
 		server:   s,
-		woken:    make(chan struct{}, 1),
+		feed:     s.store.NewFeed(wake),
 		controls: make(chan struct{}, maxControls),
 		watchers: make(map[int64]*streamWatcher),
+		sender:   sender{notifying: make(map[*streamWatcher]*store.Watcher)},
 	}
-	w.feed = s.store.NewFeed(func() { signal(w.woken) })
-	return w
 }
 
 // signal wakes who waits, or is about to. The channel has room for one.

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -13,36 +16,29 @@ import (
 type sender struct {
 	stream    watchServer
 	notifying map[*streamWatcher]*store.Watcher // those that are told progress from time to time
-	due       *time.Ticker                      // nil where there are none
 	events    [][]byte                          // scratch
 }
 
 // run sends what the feed has until the stream ends, and says how it ended.
 func (w *watchStream) run(ctx context.Context, stream watchServer, received <-chan error) error {
-	w.stream, w.notifying = stream, make(map[*streamWatcher]*store.Watcher)
-	defer w.stopNotifying()
+	w.stream = stream
+	var progress progressTimer
+	defer progress.stop()
 	var lost <-chan struct{}
 	if requiresLeader(ctx) {
 		lost = w.server.leaderLost()
 	}
 	for {
-		deliveries, more, err := w.feed.Next(ctx)
-		if err == nil {
-			err = w.send(deliveries)
-		}
+		more, err := w.pump(ctx)
 		if err != nil {
 			return w.ending(ctx, err)
-		}
-		var due <-chan time.Time
-		if w.due != nil {
-			due = w.due.C
 		}
 		if more {
 			signal(w.woken)
 		}
 		select {
 		case <-w.woken:
-		case <-due:
+		case <-progress.due(len(w.notifying) > 0, w.server.config.WatchProgressInterval):
 			w.tellProgress()
 		case err := <-received:
 			return w.ending(ctx, err)
@@ -64,6 +60,15 @@ func (w *watchStream) ending(ctx context.Context, err error) error {
 		return rpctypes.ErrGRPCWatchCanceled
 	}
 	return apiError(err)
+}
+
+// pump sends what the feed has now, and reports whether there is more at once.
+func (w *watchStream) pump(ctx context.Context) (more bool, err error) {
+	deliveries, more, err := w.feed.Next(ctx)
+	if err != nil {
+		return false, err
+	}
+	return more, w.send(deliveries)
 }
 
 func (w *watchStream) send(deliveries []store.Delivery) error {
@@ -100,30 +105,40 @@ func (w *watchStream) note(d *store.Delivery) {
 	case store.DeliverCreated:
 		if watcher.progressNotify {
 			w.notifying[watcher] = d.Watcher
-			if w.due == nil {
-				w.due = time.NewTicker(w.server.config.WatchProgressInterval)
-			}
 		}
 	case store.DeliverCanceled, store.DeliverCompacted:
 		delete(w.notifying, watcher)
-		if len(w.notifying) == 0 {
-			w.stopNotifying()
-		}
 	}
 }
 
-func (w *watchStream) stopNotifying() {
-	if w.due != nil {
-		w.due.Stop()
-		w.due = nil
+// progressTimer ticks while a stream has watchers that are told progress from time to time.
+type progressTimer struct{ ticker *time.Ticker }
+
+// due returns what ticks, nil where nobody wants it.
+func (t *progressTimer) due(wanted bool, interval time.Duration) <-chan time.Time {
+	switch {
+	case !wanted:
+		t.stop()
+		return nil
+	case t.ticker == nil:
+		t.ticker = time.NewTicker(interval)
+	}
+	return t.ticker.C
+}
+
+func (t *progressTimer) stop() {
+	if t.ticker != nil {
+		t.ticker.Stop()
+		t.ticker = nil
 	}
 }
 
 // tellProgress tells the watchers that want it, and were told nothing since it was last due, how far they are.
 func (w *watchStream) tellProgress() {
-	for watcher, of := range w.notifying {
+	byID := func(a, b *streamWatcher) int { return cmp.Compare(a.id, b.id) }
+	for _, watcher := range slices.SortedFunc(maps.Keys(w.notifying), byID) {
 		if !watcher.told {
-			w.feed.Progress(of)
+			w.feed.Progress(w.notifying[watcher])
 		}
 		watcher.told = false
 	}

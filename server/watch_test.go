@@ -264,10 +264,9 @@ func (discard) SendMsg(any) error            { return nil }
 // TestWatchProgressWhereNothingElseIsTold leaves out the progress that an event tells as well.
 func TestWatchProgressWhereNothingElseIsTold(t *testing.T) {
 	member := startStore(t)
-	w := newWatchStream(member.server)
+	w := newWatchStream(member.server, func() {})
 	defer w.feed.Close()
-	w.stream, w.notifying = discard{}, make(map[*streamWatcher]*store.Watcher)
-	defer w.stopNotifying()
+	w.stream = discard{}
 	send := func(want int) {
 		t.Helper()
 		member.store.DispatchEvents()
@@ -293,7 +292,7 @@ func TestWatchProgressWhereNothingElseIsTold(t *testing.T) {
 	send(1)
 	w.cancel(t.Context(), 0)
 	send(1)
-	if w.due != nil || len(w.notifying) > 0 {
+	if len(w.notifying) > 0 {
 		t.Fatal("a watcher that is gone is still to be told progress")
 	}
 }

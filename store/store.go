@@ -14,6 +14,8 @@ import (
 type Options struct {
 	// Group is the group whose state this is: stores of different groups share an engine without seeing each other.
 	Group balsa.GroupID
+	// WatchBounds bounds what is kept for watchers.
+	WatchBounds WatchBounds
 }
 
 // Store is the key-value model of one group. It implements balsa.DurableStateMachine and balsa.Snapshotter; reads may run
@@ -71,7 +73,9 @@ func open(e engine.Engine, home engine.Home, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.hub.bounds = defaultWatchBounds
+	if s.hub.bounds = options.WatchBounds; s.hub.bounds == (WatchBounds{}) {
+		s.hub.bounds = defaultWatchBounds
+	}
 	s.collection.moved.L = &s.collection.mu
 	s.adopt(e, found, newUnflushed(found.counters.applied.Index, generationKeys))
 	return s, s.forgetFlushed()

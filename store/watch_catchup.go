@@ -104,7 +104,7 @@ func (f *Feed) readPiece(ctx context.Context, walk engine.Iterator, from int64) 
 			return 0, err
 		}
 		if at.main > through {
-			if bounds := &f.store.hub.bounds; bytes >= bounds.piece || records >= bounds.pieceRecords {
+			if bounds := &f.store.hub.bounds; bytes >= bounds.Piece || records >= bounds.PieceRecords {
 				break
 			}
 			through = at.main

@@ -237,7 +237,7 @@ func (f *Feed) push(d Delivery, bytes int64) {
 func (f *Feed) offer(w *Watcher, revision int64, events []*Event) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.bytes >= f.store.hub.bounds.feed {
+	if f.bytes >= f.store.hub.bounds.Feed {
 		return false
 	}
 	f.push(Delivery{Kind: DeliverEvents, Watcher: w, Revision: revision, Events: events}, sizeOf(events))

@@ -50,7 +50,7 @@ func TestHandOverAtEveryPoint(t *testing.T) {
 		for pattern := range 1 << steps {
 			for _, ring := range []int64{0, 300, 1 << 20} {
 				f := newFixture(t, engine.NewMemory())
-				f.store.hub.bounds = watchBounds{inbox: 1 << 20, ring: ring, feed: 1 << 20, piece: 1 << 20, pieceRecords: 2}
+				f.store.hub.bounds = WatchBounds{Inbox: 1 << 20, Ring: ring, Feed: 1 << 20, Piece: 1 << 20, PieceRecords: 2}
 				f.write(past)
 				feed := f.store.NewFeed(func() {})
 				if _, err := feed.Watch(WatchOptions{Key: []byte("k"), Start: start}); err != nil {
@@ -94,7 +94,7 @@ func next(t testing.TB, feed *Feed, told *row) (more bool) {
 // and the removal of garbage. Each is told every revision from its first on, once, in order, or that it was compacted.
 func TestWatchersRace(t *testing.T) {
 	f := newFixture(t, engine.NewMemory())
-	f.store.hub.bounds = watchBounds{inbox: 4 << 10, ring: 2 << 10, feed: 2 << 10, piece: 1 << 10, pieceRecords: 16}
+	f.store.hub.bounds = WatchBounds{Inbox: 4 << 10, Ring: 2 << 10, Feed: 2 << 10, Piece: 1 << 10, PieceRecords: 16}
 	f.write(1)
 	const last = 4000
 	written := make(chan struct{})

@@ -36,20 +36,25 @@ type hub struct {
 	live       watcherIndex
 	ring       ring
 	feeds      map[*Feed]struct{}
-	bounds     watchBounds
+	bounds     WatchBounds
 	touched    []*Watcher
 }
 
-// watchBounds is how much of what is kept, in bytes of events where it does not say otherwise.
-type watchBounds struct {
-	inbox        int   // what waits for dispatch; beyond that it is left to the revision log
-	ring         int64 // what was dispatched last: what is written while a late watcher reads its last piece should fit in
-	feed         int64 // what waits for one client, beside what it is being sent
-	piece        int64 // what is read of the revision log at once
-	pieceRecords int   // how many records of it are passed at once
+// WatchBounds is how much is kept for watchers, in bytes of events where it does not say otherwise. The zero value means the
+// defaults; smaller ones make watchers catch up from the revision log more often, and are for tests.
+type WatchBounds struct {
+	// Inbox bounds what waits for dispatch; beyond that it is left to the revision log.
+	Inbox int
+	// Ring bounds what is kept of what was dispatched last: what is written while a late watcher reads its last piece should fit in.
+	Ring int64
+	// Feed bounds what waits for one client, beside what it is being sent.
+	Feed int64
+	// Piece is how much is read of the revision log at once, PieceRecords how many records of it are passed at once.
+	Piece        int64
+	PieceRecords int
 }
 
-var defaultWatchBounds = watchBounds{inbox: 16 << 20, ring: 2 << 20, feed: 1 << 20, piece: 1 << 20, pieceRecords: 10_000}
+var defaultWatchBounds = WatchBounds{Inbox: 16 << 20, Ring: 2 << 20, Feed: 1 << 20, Piece: 1 << 20, PieceRecords: 10_000}
 
 // OnEvents sets what is called when there is something for DispatchEvents to do. It is called on Apply's path and must
 // not block. Set it before the first watcher comes.
@@ -139,7 +144,7 @@ func (h *hub) spread(changes []change) {
 	}
 	h.touched = h.touched[:0]
 	h.dispatched = r.revision
-	h.ring.add(r, h.bounds.ring)
+	h.ring.add(r, h.bounds.Ring)
 }
 
 func (c *change) logged() *logged {

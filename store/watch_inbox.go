@@ -50,7 +50,7 @@ func (s *Store) tellWatchers() {
 	e := &s.writer
 	if s.hub.watching.Load() > 0 && e.revision > e.base {
 		if e.collecting {
-			s.hub.inbox.add(e.news, s.hub.bounds.inbox)
+			s.hub.inbox.add(e.news, s.hub.bounds.Inbox)
 		} else {
 			s.hub.inbox.skip(e.revision)
 		}

@@ -69,12 +69,12 @@ type told struct {
 }
 
 func (d *watchDuel) tighten(t *rapid.T) {
-	d.store.hub.bounds = watchBounds{
-		inbox:        rapid.SampledFrom([]int{200, 1 << 20}).Draw(t, "inbox"),
-		ring:         rapid.SampledFrom([]int64{0, 200, 500, 1 << 20}).Draw(t, "ring"),
-		feed:         rapid.SampledFrom([]int64{0, 200, 1 << 20}).Draw(t, "feed"),
-		piece:        rapid.SampledFrom([]int64{1, 200, 1 << 20}).Draw(t, "piece"),
-		pieceRecords: rapid.IntRange(1, 8).Draw(t, "records"),
+	d.store.hub.bounds = WatchBounds{
+		Inbox:        rapid.SampledFrom([]int{200, 1 << 20}).Draw(t, "inbox"),
+		Ring:         rapid.SampledFrom([]int64{0, 200, 500, 1 << 20}).Draw(t, "ring"),
+		Feed:         rapid.SampledFrom([]int64{0, 200, 1 << 20}).Draw(t, "feed"),
+		Piece:        rapid.SampledFrom([]int64{1, 200, 1 << 20}).Draw(t, "piece"),
+		PieceRecords: rapid.IntRange(1, 8).Draw(t, "records"),
 	}
 }
 
