@@ -14,10 +14,16 @@ type Campaign struct {
 	Limit   time.Duration // of real time; 0 for none
 	Jobs    int           // runs at once; 0 for one a processor
 	Without []string      // faults that are left out
+	// Backwards begins with the last of the seeds. Their number is known then.
+	Backwards bool
+	// Each is told of each run that was made, one after the other; nil is fine.
+	Each func(Result)
 	// Progress is told from time to time how far it is; nil is fine.
 	Progress func(Report)
 	// Failures is how many violations end the campaign; 1 where it is 0.
 	Failures int
+
+	plant func(*RunOptions) // what a test wants to see noticed
 }
 
 // Run makes the runs and returns their report. It ends early with the context, and then reports what there is.
@@ -44,7 +50,11 @@ func (c Campaign) Run(ctx context.Context) Report {
 				if !more {
 					return
 				}
-				result := Run(RunOptions{Seed: seed, Without: c.Without})
+				options := RunOptions{Seed: seed, Without: c.Without}
+				if c.plant != nil {
+					c.plant(&options)
+				}
+				result := Run(options)
 				if p.done(result) {
 					cancel()
 				}
@@ -74,6 +84,9 @@ func (p *progress) take(ctx context.Context) (seed uint64, more bool) {
 		return 0, false
 	}
 	p.next++
+	if c := &p.campaign; c.Backwards {
+		return c.First + c.Seeds - (p.next - c.First), true
+	}
 	return p.next - 1, true
 }
 
@@ -85,6 +98,9 @@ func (p *progress) done(result Result) bool {
 	defer p.mu.Unlock()
 	p.report.add(result)
 	p.report.Elapsed = time.Since(p.began)
+	if p.campaign.Each != nil {
+		p.campaign.Each(result)
+	}
 	if p.campaign.Progress != nil && time.Since(p.told) > time.Second {
 		p.told = time.Now()
 		p.campaign.Progress(p.report)

@@ -27,6 +27,7 @@ type RunOptions struct {
 
 	staleReads bool // planted: reads ask no leader
 	ignoreSync bool // planted: disks keep nothing
+	unsteady   bool // planted: what the network loses hangs on something other than the seed
 }
 
 // Result is what came of a run.
@@ -102,6 +103,9 @@ func newRun(options RunOptions) *run {
 	r.network = n
 	n.Fastest, n.Slowest, n.QueueBytes = r.plan.Fastest, r.plan.Slowest, r.plan.QueueBytes
 	n.LossOneIn, n.DuplicateOneIn = r.plan.LossOneIn, r.plan.DuplicateOneIn
+	if options.unsteady {
+		n.chance = rand.New(rand.NewPCG(rand.Uint64(), 0)) //balsa:edge a test wants to see it noticed
+	}
 	if r.skips(-1, &fault{class: "network", name: "lost frames"}) {
 		n.LossOneIn = 0
 	}

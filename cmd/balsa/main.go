@@ -25,6 +25,7 @@ const (
 	exitFine  = 0
 	exitError = 1 // it did not work: the sentence on stderr says why, and what to do
 	exitUsage = 2 // the command line is wrong
+	exitFloor = 3 // balsa sim: nothing broke, and too little was tried for that to mean much
 )
 
 func main() {

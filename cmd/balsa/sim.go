@@ -26,6 +26,9 @@ type simOptions struct {
 	drop               []int
 	trace, output      string
 	listFaults         bool
+
+	twice, fingerprints, backwards bool
+	with                           string
 }
 
 func simCommand() *cobra.Command {
@@ -34,10 +37,12 @@ func simCommand() *cobra.Command {
 		Use:   "sim",
 		Short: "Attack simulated clusters of this very code, each from a seed",
 		Long: "Runs whole clusters of the code that serves, in virtual time, on a network, disks and clocks that a seed makes misbehave, and checks\n" +
-			"after every step what must hold. A seed gives the same run again, on the same commit. The exit code is 1 where something did not hold;\n" +
-			"docs/testing.md explains what is checked, and how to read a trace.",
+			"after every step what must hold. A seed gives the same run again, on the same commit; --twice proves it. The exit code is 1 where\n" +
+			"something did not hold, and 3 where all held but a campaign of a hundred runs or more did less than it must (the floors), so that\n" +
+			"its silence means little. docs/testing.md explains what is checked, and how to read a trace.",
 		Example: "  balsa sim --minutes 10                      a campaign with fresh seeds\n" +
 			"  balsa sim --first 1 --seeds 100             these seeds\n" +
+			"  balsa sim --seeds 100 --twice               does each seed give the same run twice, in two processes?\n" +
 			"  balsa sim --seed 7 --trace run.jsonl        one run, with all that happened in it",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +59,12 @@ func simCommand() *cobra.Command {
 			case !cmd.Flags().Changed("first"):
 				o.first = uint64(time.Now().UnixNano()) / 1000 % 1e12
 			}
+			switch {
+			case o.twice:
+				return simulateTwice(cmd, o)
+			case o.fingerprints:
+				return printFingerprints(cmd, o)
+			}
 			return simulateMany(cmd, o)
 		},
 	}
@@ -68,6 +79,10 @@ func simCommand() *cobra.Command {
 	flags.IntVar(&o.faults, "faults", 0, "of the one run: no more than so many faults")
 	flags.IntSliceVar(&o.drop, "drop", nil, "of the one run: leave out these faults, by their `numbers`")
 	flags.IntVar(&o.operations, "operations", 0, "of the one run: ask no more than so many things")
+	flags.BoolVar(&o.twice, "twice", false, "run each seed twice, the second time in another process and in the opposite order, and compare the traces")
+	flags.StringVar(&o.with, "with", "", "with --twice: the second time is this `program`'s, another build of the same commit")
+	flags.BoolVar(&o.fingerprints, "fingerprints", false, "print a line for each seed and nothing else: seed, trace hash, steps")
+	flags.BoolVar(&o.backwards, "backwards", false, "with --fingerprints: begin with the last seed")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	flags.BoolVar(&o.listFaults, "list-faults", false, "print the faults that there are")
 	return cmd
@@ -80,6 +95,10 @@ func (o *simOptions) check(single, first bool) error {
 		return fmt.Errorf("-o %s: it must be text or json", o.output)
 	case !single && (o.trace != "" || len(o.drop) > 0 || o.faults > 0 || o.operations > 0):
 		return errors.New("--trace, --drop, --faults and --operations are for one run: name its --seed")
+	case (o.twice || o.fingerprints) && (single || o.seeds == 0 || o.minutes > 0 || o.output != "text"):
+		return errors.New("--twice and --fingerprints are for a number of seeds: give --seeds, and no --minutes and no -o")
+	case o.twice && o.fingerprints, o.with != "" && !o.twice, o.backwards && !o.fingerprints:
+		return errors.New("--with belongs to --twice, --backwards to --fingerprints, and those two exclude each other")
 	case single && (first || o.seeds > 0 || o.minutes > 0 || o.jobs > 0):
 		return errors.New("--seed is for one run, --first, --seeds, --minutes and --jobs are for a campaign")
 	}
@@ -91,20 +110,26 @@ func (o *simOptions) check(single, first bool) error {
 	return nil
 }
 
-// simulateMany runs a campaign. What is still under way when the user interrupts it is finished first.
-func simulateMany(cmd *cobra.Command, o simOptions) error {
-	if o.seeds == 0 && o.minutes == 0 {
-		o.minutes = 1
-	}
+// runCampaign makes the runs, and shows how far it is. What is under way when the user interrupts it is finished first.
+func runCampaign(cmd *cobra.Command, campaign sim.Campaign) sim.Report {
 	debug.SetGCPercent(400) // runs are short, and what they leave is small: a third more of them for some tens of megabytes
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
 	progress := simProgress{out: cmd.ErrOrStderr(), terminal: isTerminal(os.Stderr)}
-	report := sim.Campaign{
-		First: o.first, Seeds: o.seeds, Limit: time.Duration(o.minutes * float64(time.Minute)), Jobs: o.jobs, Without: o.without,
-		Progress: progress.show,
-	}.Run(ctx)
+	campaign.Progress = progress.show
+	report := campaign.Run(ctx)
 	progress.end()
+	return report
+}
+
+// simulateMany runs a campaign.
+func simulateMany(cmd *cobra.Command, o simOptions) error {
+	if o.seeds == 0 && o.minutes == 0 {
+		o.minutes = 1
+	}
+	report := runCampaign(cmd, sim.Campaign{
+		First: o.first, Seeds: o.seeds, Limit: time.Duration(o.minutes * float64(time.Minute)), Jobs: o.jobs, Without: o.without,
+	})
 	if err := writeSimReport(cmd.OutOrStdout(), o, &report); err != nil {
 		return err
 	}

@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/balsadb/balsa/sim"
 )
 
 // simOutput runs balsa sim and returns what it printed.
@@ -77,7 +80,39 @@ func TestSimTrace(t *testing.T) {
 }
 
 func TestSimRefusesWhatMakesNoSense(t *testing.T) {
-	for _, args := range [][]string{{"-o", "xml"}, {"--drop", "3"}, {"--trace", "x"}, {"--seed", "1", "--first", "2"}, {"--without", "nonsense"}} {
+	for _, args := range [][]string{{"-o", "xml"}, {"--drop", "3"}, {"--trace", "x"}, {"--seed", "1", "--first", "2"}, {"--without", "nonsense"},
+		{"--twice"}, {"--seed", "1", "--twice"}, {"--seeds", "2", "--with", "x"}, {"--seeds", "2", "--backwards"}} {
 		simOutput(t, true, args...)
+	}
+}
+
+// TestSimTwice runs seeds here and in a process of their own.
+func TestSimTwice(t *testing.T) {
+	t.Setenv(playVariable, "1")
+	text := simOutput(t, false, "--first", "1", "--seeds", "3", "--twice", "--without", "clock")
+	if !strings.Contains(text, "3 seeds run twice, 0 gave another trace") {
+		t.Error(text)
+	}
+}
+
+// TestSimTwiceTellsOfDifferences: it names the seed, says how to go on, and ends with an error.
+func TestSimTwiceTellsOfDifferences(t *testing.T) {
+	first := []sim.Fingerprint{{Seed: 7, Hash: 1, Steps: 10}, {Seed: 8, Hash: 2, Steps: 20}}
+	second := []sim.Fingerprint{{Seed: 7, Hash: 1, Steps: 10}, {Seed: 8, Hash: 3, Steps: 20}}
+	var out bytes.Buffer
+	err := compareRuns(&out, first, second, []string{"disk"}, 0)
+	if code := exitCode(0); !errors.As(err, &code) || code != exitError {
+		t.Errorf("it ends with %v", err)
+	}
+	for _, want := range []string{"seed 8: 20 steps", "balsa sim --seed 8 --without 'disk' --trace a.jsonl", "2 seeds run twice, 1 gave another trace"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	if err := compareRuns(&out, first, first, nil, 0); err != nil {
+		t.Errorf("equal runs: %v", err)
+	}
+	if err := compareRuns(&out, first, first, nil, 1); err == nil {
+		t.Error("a violation passes")
 	}
 }
