@@ -16,6 +16,7 @@ type Event struct {
 
 	key     []byte
 	deleted bool
+	created bool
 	encoded []byte // an element of pb.WatchResponse.Events, tag and length included
 	// previous is the same with the pair before the change, nil until somebody has asked for it.
 	previous atomic.Pointer[[]byte]
@@ -44,8 +45,8 @@ const eventOverhead = 96
 // change it.
 func (e *Event) Encoded() []byte { return e.encoded }
 
-// EncodedWithPrevious is Encoded with the pair as it was before the event's revision, where there was one and it
-// was not compacted. Feed.Next has made it for watchers that want it; without that it is Encoded.
+// EncodedWithPrevious is Encoded with the pair as it was before the event's revision, where there was one, it was not
+// compacted, and the event does not create the key. Feed.Next has made it for watchers that want it; without that it is Encoded.
 func (e *Event) EncodedWithPrevious() []byte {
 	if p := e.previous.Load(); p != nil {
 		return *p
@@ -77,7 +78,8 @@ func newEvent(at revision, l *logged) *Event {
 	// The key is in there, and wherever its bytes are found first they are its bytes.
 	first := bytes.Index(encoded, l.key)
 	return &Event{
-		Revision: at.main, deleted: l.tombstone, encoded: encoded, key: encoded[first : first+len(l.key)],
+		Revision: at.main, deleted: l.tombstone, created: !l.tombstone && l.created == at.main,
+		encoded: encoded, key: encoded[first : first+len(l.key)],
 	}
 }
 
@@ -148,7 +150,8 @@ func (e *Event) setPrevious(kv *mvccpb.KeyValue) {
 }
 
 // loadPrevious makes what EncodedWithPrevious returns, for all events of watchers that want it. As in etcd, a pair
-// that was compacted meanwhile is left out.
+// that was compacted meanwhile is left out; and so is the pair before one that was deleted and created anew in the same
+// revision: the event of the deletion has that.
 func (s *Store) loadPrevious(ctx context.Context, deliveries []Delivery) (err error) {
 	var now *state
 	var v view
@@ -158,7 +161,7 @@ func (s *Store) loadPrevious(ctx context.Context, deliveries []Delivery) (err er
 			continue
 		}
 		for _, e := range d.Events {
-			if e.previous.Load() != nil {
+			if e.created || e.previous.Load() != nil {
 				continue
 			}
 			if now == nil {

@@ -257,7 +257,8 @@ func (d *watchDuel) tell(t *rapid.T, w *told, through int64, events []*Event) {
 	for i, e := range events {
 		got := decodeEvent(t, e, w.options.PreviousKV)
 		compacted := e.Revision-1 < d.model.compacted
-		if w.options.PreviousKV && (!compacted || got.PrevKv != nil) {
+		anew := want[i].Kv.CreateRevision == e.Revision // whatever was there before was deleted in the same revision
+		if w.options.PreviousKV && !anew && (!compacted || got.PrevKv != nil) {
 			want[i].PrevKv = d.model.live(want[i].Kv.Key, e.Revision-1)
 		}
 		if !proto.Equal(got, want[i]) {
