@@ -46,6 +46,7 @@ func serve(args []string) int {
 	if err != nil {
 		return complain(err, exitError)
 	}
+	relaxTimers()
 	logger, closeLog, err := openLog(settings.List("log-outputs"), settings.String("log-level"), settings.String("log-format"))
 	if err != nil {
 		return complain(err, exitError)
