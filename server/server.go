@@ -95,6 +95,14 @@ func New(config Config) (*Server, error) {
 // first has to grow.
 const streamWorkers = 256
 
+// How much a client may send before it is read: on one stream, and on all of a connection. That the windows are fixed
+// also keeps gRPC from measuring each connection, which it does with a ping, and an answer to it, for nearly every
+// request of a client that has few under way.
+const (
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+)
+
 func (s *Server) grpcOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
@@ -102,6 +110,8 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(s.config.Limits.RequestBytes + grpcOverhead),
 		grpc.MaxSendMsgSize(1<<31 - 1),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.MaxConcurrentStreams(s.config.Limits.ConcurrentStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: s.config.KeepAlive.MinTime, PermitWithoutStream: true,
