@@ -9,25 +9,9 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/balsadb/balsa/internal/cluster"
 )
-
-// dialAll returns a client of all members.
-func dialAll(t *testing.T, c *cluster.Cluster) *clientv3.Client {
-	t.Helper()
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: c.Endpoints(), Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return client
-}
 
 // Leaders are killed while one lease runs out, and another, under an election and a lock, is kept alive: the first ends
 // in its time and not before, the others do not notice.
@@ -35,7 +19,7 @@ func TestLeasesThroughKillsOfTheLeader(t *testing.T) {
 	c := startCluster(t, 3, cluster.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	client := dialAll(t, c)
+	client := dial(t, c.Endpoints()...)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
