@@ -32,14 +32,14 @@ func watchOptions(r *pb.WatchCreateRequest) store.WatchOptions {
 	}
 }
 
-// checkWatch returns why a watcher cannot be, or nothing.
+// checkWatch returns why a watcher cannot be, or nothing. Of two reasons it is the one that etcd gives.
 func checkWatch(o *store.WatchOptions) string {
 	open := len(o.RangeEnd) == 0 || bytes.Equal(o.RangeEnd, []byte{0}) // one key, or all from the key on
 	switch {
-	case !open && bytes.Compare(o.Key, o.RangeEnd) >= 0:
-		return emptyWatchRange
 	case o.Start < 0:
 		return rpctypes.ErrCompacted.Error()
+	case !open && bytes.Compare(o.Key, o.RangeEnd) >= 0:
+		return emptyWatchRange
 	}
 	return ""
 }
