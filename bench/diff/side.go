@@ -32,6 +32,7 @@ type side struct {
 type tamper struct {
 	call   func(call) call
 	answer func(call, proto.Message)
+	watch  func(*pb.WatchResponse)
 }
 
 func sideOf(s *servers.Servers) *side {
