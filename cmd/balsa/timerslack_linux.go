@@ -27,7 +27,8 @@ func relaxTimers() {
 	if err != nil || now >= int(timerSlack) {
 		return
 	}
-	if unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0) == nil {
-		syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	program, err := os.Executable() // by its own path: its name is what ps and pidof show
+	if err == nil && unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0) == nil {
+		syscall.Exec(program, os.Args, os.Environ())
 	}
 }
