@@ -42,3 +42,16 @@ func moduleRoot(ctx context.Context) (string, error) {
 	}
 	return string(bytes.TrimSpace(out)), nil
 }
+
+// sourcesOf says which commit the sources are of, and whether they have changed since; "" where nobody knows.
+func sourcesOf(ctx context.Context) string {
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	name := string(bytes.TrimSpace(commit))
+	if changed, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no", "--", ":/*.go").Output(); err != nil || len(changed) > 0 {
+		name += " with changes"
+	}
+	return name
+}

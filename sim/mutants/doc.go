@@ -3,6 +3,7 @@
 //
 //	go run ./sim/mutants                     plant and hunt all of them, and print who was caught by which invariant
 //	go run ./sim/mutants -only forget-vote   one of them
+//	go run ./sim/mutants -page docs/track-record/mutants.md   the same as the first, and put the table into that page
 //	go run ./sim/mutants -keep DIR           leave the program and the overlay there, to look closer:
 //	    BALSA_MUTANT=forget-vote DIR/balsa sim --seed 7
 //	    BALSA_MUTANT=forget-vote go test -overlay DIR/overlay.json ./raft ./wal

@@ -73,3 +73,24 @@ func TestTrackRecord(t *testing.T) {
 		t.Errorf("docs/track-record/mutants.md tells of %s, which is not in the list", name)
 	}
 }
+
+// TestPage: a table takes the place of the one before, and a page without a place for one is left alone.
+func TestPage(t *testing.T) {
+	r := report{Commit: "abc", First: 7, Jobs: 2, Seconds: 90}
+	r.add(outcome{Name: "b", File: "raft/log.go", Why: "why", Caught: true, Seeds: 3, Seconds: 1.5, Invariant: "liveness"})
+	r.add(outcome{Name: "a", File: "wal/log.go", Why: "why not"})
+	page := "before\n" + tableBegins + "\nan old table\n" + tableEnds + "\nafter\n"
+	want := "before\n" + tableBegins + "\n2 mutants, 1 of them outside `raft`: 1 caught, 1 survived. One call (commit abc, seeds from 7 on), 1.5 minutes with 2 at once.\n\n" +
+		"| mutant | in | why it is dangerous | seeds | seconds | caught by |\n|---|---|---|---:|---:|---|\n" +
+		"| a | `wal/log.go` | why not | 0 | 0.0 | NOBODY |\n| b | `raft/log.go` | why | 3 | 1.5 | liveness |\n\n" + tableEnds + "\nafter\n"
+	for range 2 { // the second time it replaces itself
+		got, err := r.insert(page)
+		if err != nil || got != want {
+			t.Fatalf("%v\n%s", err, got)
+		}
+		page = got
+	}
+	if _, err := r.insert("no marks\n"); err == nil {
+		t.Error("a page without a place is taken")
+	}
+}

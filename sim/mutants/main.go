@@ -18,6 +18,7 @@ import (
 // options are the command's flags.
 type options struct {
 	only, keep, format string
+	page               string
 	first, seeds       uint64
 	limit              time.Duration
 	jobs               int
@@ -33,6 +34,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", runtime.GOMAXPROCS(0), "mutants hunted at once")
 	flag.StringVar(&o.keep, "keep", "", "leave the program and the overlay in this `directory`")
 	flag.StringVar(&o.format, "o", "text", "text, markdown or json")
+	flag.StringVar(&o.page, "page", "", "put the table into this `file` of Markdown too, between its marks (docs/track-record/mutants.md)")
 	flag.BoolVar(&o.list, "list", false, "print the mutants, and hunt none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -56,6 +58,9 @@ func huntAll(ctx context.Context, o options) (survived int, err error) {
 	hunted := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return !o.wants(&m) })
 	if len(hunted) == 0 {
 		return 0, fmt.Errorf("no mutant is called %s", o.only)
+	}
+	if o.page != "" && len(hunted) < len(all) {
+		return 0, errors.New("-page is for a hunt for all of them")
 	}
 	if o.list {
 		for _, m := range hunted {
@@ -82,6 +87,12 @@ func huntAll(ctx context.Context, o options) (survived int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	r.Commit = sourcesOf(ctx)
+	if o.page != "" {
+		if err := r.rewrite(o.page); err != nil {
+			return 0, err
+		}
+	}
 	return r.Survived, r.write(os.Stdout, o.format)
 }
 
@@ -97,27 +108,35 @@ func (o *options) wants(m *mutant) bool {
 	})
 }
 
-// all hunts several mutants at once, and says on stderr how far it is.
+// all hunts several mutants at once, each on a processor of its own, and says on stderr how far it is.
 func (h *hunt) all(ctx context.Context, hunted []mutant, jobs int) report {
-	r := report{First: h.first}
+	began := time.Now()
+	r := report{First: h.first, Jobs: max(1, jobs)}
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	queue := make(chan mutant)
-	for range max(1, jobs) {
+	for range r.Jobs {
 		group.Go(func() {
 			for m := range queue {
 				o := h.mutant(ctx, m)
 				mu.Lock()
 				r.add(o)
-				fmt.Fprintf(os.Stderr, "%d of %d: %s: %d seeds, %.1f s, %s\n", len(r.Mutants), len(hunted), o.Name, o.Seeds, o.Seconds, o.by())
+				fmt.Fprintf(os.Stderr, "%d of %d after %v, %d caught: %s: %d seeds, %.1f s, %s\n", len(r.Mutants), len(hunted),
+					time.Since(began).Round(time.Second), r.Caught, o.Name, o.Seeds, o.Seconds, o.by())
 				mu.Unlock()
 			}
 		})
 	}
 	for _, m := range hunted {
-		queue <- m
+		select {
+		case queue <- m:
+			continue
+		case <-ctx.Done():
+		}
+		break
 	}
 	close(queue)
 	group.Wait()
+	r.Seconds = time.Since(began).Seconds()
 	return r
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"path"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -11,7 +13,10 @@ import (
 
 // report is what came of all hunts.
 type report struct {
+	Commit   string    `json:"commit"`
 	First    uint64    `json:"first_seed"`
+	Jobs     int       `json:"jobs"`
+	Seconds  float64   `json:"seconds"` // for all, jobs at once
 	Caught   int       `json:"caught"`
 	Survived int       `json:"survived"`
 	Mutants  []outcome `json:"mutants"`
@@ -28,7 +33,7 @@ func (r *report) add(o outcome) {
 
 // write prints the table for people, as Markdown or as JSON, by the name of the mutants.
 func (r *report) write(out io.Writer, format string) error {
-	slices.SortFunc(r.Mutants, func(a, b outcome) int { return strings.Compare(a.Name, b.Name) })
+	r.sort()
 	switch format {
 	case "json":
 		encoder := json.NewEncoder(out)
@@ -45,8 +50,62 @@ func (r *report) write(out io.Writer, format string) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%d mutants, %d caught, %d survived, seeds from %d on\n", len(r.Mutants), r.Caught, r.Survived, r.First)
+	_, err := fmt.Fprintln(out, r.summary())
 	return err
+}
+
+func (r *report) sort() {
+	slices.SortFunc(r.Mutants, func(a, b outcome) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// summary says in a sentence what the table is of.
+func (r *report) summary() string {
+	outside := 0
+	for _, o := range r.Mutants {
+		if path.Dir(o.File) != "raft" {
+			outside++
+		}
+	}
+	commit := ""
+	if r.Commit != "" {
+		commit = "commit " + r.Commit + ", "
+	}
+	return fmt.Sprintf("%d mutants, %d of them outside `raft`: %d caught, %d survived. One call (%sseeds from %d on), %.1f minutes with %d at once.",
+		len(r.Mutants), outside, r.Caught, r.Survived, commit, r.First, r.Seconds/60, r.Jobs)
+}
+
+// The table stands in a page between these lines.
+const (
+	tableBegins = "<!-- the table of go run ./sim/mutants -->"
+	tableEnds   = "<!-- end of the table -->"
+)
+
+// rewrite puts the table into a page, in the place of the one that is there.
+func (r *report) rewrite(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	page, err := r.insert(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return os.WriteFile(file, []byte(page), 0o666)
+}
+
+func (r *report) insert(page string) (string, error) {
+	before, rest, begins := strings.Cut(page, tableBegins+"\n")
+	_, after, ends := strings.Cut(rest, tableEnds+"\n")
+	if !begins || !ends {
+		return "", fmt.Errorf("there is no place for the table: it has no line %q, or behind it none %q", tableBegins, tableEnds)
+	}
+	var b strings.Builder
+	b.WriteString(before + tableBegins + "\n" + r.summary() + "\n\n")
+	r.sort()
+	if err := r.markdown(&b); err != nil {
+		return "", err
+	}
+	return b.String() + "\n" + tableEnds + "\n" + after, nil
 }
 
 func (r *report) markdown(out io.Writer) error {
