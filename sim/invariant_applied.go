@@ -11,6 +11,7 @@ import (
 // protocol's own checks know it. A snapshot is applied a little before the member's protocol hears of it: then others know
 // that what it holds is committed.
 type appliedNotAboveCommit struct {
+	tally
 	turns     int
 	committed balsa.Index           // the highest that any member has known
 	snapshots map[*life]balsa.Index // how far a snapshot has brought a member
@@ -33,6 +34,7 @@ func (a *appliedNotAboveCommit) turned(h *Host, s *raft.Status) error {
 }
 
 func (a *appliedNotAboveCommit) applied(h *Host, batch *balsa.Batch) error {
+	a.judges()
 	if commit := h.life.protocol.Status().Commit; batch.Position.Index > commit {
 		return fmt.Errorf("member %d applied index %d and knows up to %d to be committed", h.ID, batch.Position.Index, commit)
 	}

@@ -9,6 +9,7 @@ import (
 // bounded: no queue grows without end. The protocol's own bounds are checked with its invariants; these are the mailboxes of
 // the actors, and what waits for an answer.
 type bounded struct {
+	tally
 	run     *run
 	longest int
 }
@@ -23,6 +24,9 @@ func (b *bounded) turned(h *Host, _ *raft.Status) error {
 		for _, box := range t.boxes {
 			n := box.Len()
 			b.longest = max(b.longest, n)
+			if n > 0 {
+				b.judges()
+			}
 			if n > mailboxBound && !h.life.paused {
 				return fmt.Errorf("%d messages wait for the %s of member %d", n, t.name, h.ID)
 			}

@@ -9,6 +9,7 @@ import (
 // completeness: what is committed is in the log of every later leader, and is the same entry on every member
 // (leader completeness and state-machine safety, paper §5.4).
 type completeness struct {
+	tally
 	run *run
 	// terms are those of the committed entries: terms[i] is that of index i.
 	terms   []raft.Term
@@ -57,6 +58,7 @@ func (c *completeness) committed(h *Host, index raft.Index) error {
 	case 0:
 		c.terms[index] = term
 	case term:
+		c.judges()
 	default:
 		return fmt.Errorf("index %d is committed with term %d, and on member %d with term %d", index, known, h.ID, term)
 	}
@@ -70,6 +72,7 @@ func (c *completeness) checkLeader(h *Host, s *raft.Status) error {
 		if committed == 0 || committed > s.Term {
 			continue
 		}
+		c.judges()
 		if term, ok := h.life.protocol.TermAt(index); !ok || term != committed {
 			return fmt.Errorf("member %d leads in term %d without index %d of term %d, which is committed (it has term %d there, and ends at %d)",
 				h.ID, s.Term, index, committed, term, s.Last)

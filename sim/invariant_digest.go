@@ -9,6 +9,7 @@ import (
 
 // equalDigests: members that have applied equally much have the same state.
 type equalDigests struct {
+	tally
 	at map[balsa.Index]digestAt
 }
 
@@ -34,6 +35,9 @@ func (e *equalDigests) applied(h *Host, batch *balsa.Batch) error {
 
 func (e *equalDigests) compare(h *Host, index balsa.Index, digest store.Digest) error {
 	known, is := e.at[index]
+	if is && known.member != h.ID {
+		e.judges()
+	}
 	switch {
 	case !is:
 		e.at[index] = digestAt{digest, h.ID}

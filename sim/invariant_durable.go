@@ -12,6 +12,7 @@ import (
 // is durable proves nothing here: of some acknowledgements each disk is asked what a power cut at this very moment would
 // leave, with the log's own recovery. The others are tested by the power cuts of the run.
 type durable struct {
+	tally
 	run   *run
 	calls int
 }
@@ -26,6 +27,7 @@ func (d *durable) answered(_ *Host, result balsa.Result) error {
 		return nil
 	}
 	d.run.counters["audits of disks"]++
+	d.judges()
 	have, hosts := 0, d.run.cluster.Hosts
 	for _, h := range hosts {
 		if h.keeps(result) {

@@ -8,6 +8,7 @@ import (
 
 // electionSafety: at most one leader is elected in a term, for ever and not just at one moment (paper §5.2).
 type electionSafety struct {
+	tally
 	leaders map[raft.Term]raft.MemberID
 }
 
@@ -19,6 +20,7 @@ func (e *electionSafety) turned(h *Host, s *raft.Status) error {
 	}
 	switch known := e.leaders[s.Term]; known {
 	case 0:
+		e.judges()
 		e.leaders[s.Term] = h.ID
 	case h.ID:
 	default:

@@ -8,11 +8,15 @@ import (
 
 // notFenced: a member stops on its own only where its disk has failed. Panics and failed assertions of ours end as fences too,
 // and so are found here. An operator starts a member again that had a reason.
-type notFenced struct{ run *run }
+type notFenced struct {
+	tally
+	run *run
+}
 
 func (*notFenced) name() string { return "members stop only when their disk fails" }
 
 func (f *notFenced) turned(h *Host, _ *raft.Status) error {
+	f.judges()
 	err := h.runtime.Err()
 	if err == nil {
 		err = h.Group.Err()

@@ -8,7 +8,13 @@ import (
 )
 
 // linearizable: what clients were answered could have come from one machine that does one thing at a time (porcupine).
-type linearizable struct{ run *run }
+type linearizable struct {
+	tally
+	run *run
+}
+
+// undecided counts the histories that were too hard to check in the time for it: of those nothing is known.
+const undecided = "histories not decided"
 
 func (*linearizable) name() string { return "linearizable history" }
 
@@ -21,8 +27,9 @@ func (l *linearizable) finish() error {
 	}
 	err := r.history.Check(5 * time.Second)
 	if errors.Is(err, history.ErrUndecided) {
-		r.counters["histories not decided"]++
+		r.counters[undecided]++
 		return nil
 	}
+	l.judges()
 	return err
 }

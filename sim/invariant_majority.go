@@ -9,6 +9,7 @@ import (
 // committedOnMajority: what a leader takes for committed is in the logs of a majority, and durable there as far as those
 // members know (paper §5.3). A member that is down may have it. What disks really hold is asked by durable, now and then.
 type committedOnMajority struct {
+	tally
 	run     *run
 	commits map[*life]raft.Index
 }
@@ -24,6 +25,7 @@ func (c *committedOnMajority) turned(h *Host, s *raft.Status) error {
 	if !known || term != s.Term {
 		return nil // a snapshot brought it
 	}
+	c.judges()
 	have, hosts := 0, c.run.cluster.Hosts
 	for _, other := range hosts {
 		if !other.Up() || other.has(raft.Position{Index: s.Commit, Term: term}) {

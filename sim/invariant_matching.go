@@ -13,6 +13,7 @@ import (
 // logMatching: two entries with the same index and term are the same, and so are all before them (paper §5.3). The members'
 // lists of terms are compared whenever one of them changed; what entries hold is looked at when they are sent.
 type logMatching struct {
+	tally
 	run     *run
 	lasts   map[balsa.MemberID]raft.Position
 	entries map[raft.Position]entryIdentity
@@ -57,7 +58,11 @@ func (m *logMatching) said(from *life, _ balsa.MemberID, packets []wire.Packet) 
 		before := message.Prev.Term
 		for _, e := range message.Entries {
 			identity := entryIdentity{before, xxhash.Sum64(e)}
-			if known, is := m.entries[e.Position()]; is && known != identity {
+			known, is := m.entries[e.Position()]
+			if is {
+				m.judges()
+			}
+			if is && known != identity {
 				return fmt.Errorf("member %d sent another entry as index %d of term %d than was sent before, or behind one of term %d instead of %d",
 					from.member, e.Index(), e.Term(), before, known.before)
 			}

@@ -11,6 +11,7 @@ import (
 // monotonic: term, commit and applied index never go back, nor the vote within a term. Across a restart that holds of
 // what a member has said: it may forget a term that it told nobody of (E01, E02).
 type monotonic struct {
+	tally
 	members []memory
 }
 
@@ -85,6 +86,9 @@ func (m *monotonic) said(from *life, to balsa.MemberID, packets []wire.Packet) e
 
 func (m *monotonic) began(h *Host, s *raft.Status) error {
 	k := &m.members[h.ID-1]
+	if k.saidTerm > 0 {
+		m.judges()
+	}
 	switch {
 	case s.Term < k.saidTerm:
 		return fmt.Errorf("member %d had sent messages in term %d, and started again in term %d", h.ID, k.saidTerm, s.Term)

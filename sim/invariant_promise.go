@@ -11,6 +11,7 @@ import (
 // kept: nothing is said before what it promises is durable. A follower that has acknowledged entries to a leader finds them again
 // in its next life, in its log or in its state, unless a later leader's entries have taken their place.
 type kept struct {
+	tally
 	promises []promise // by member
 }
 
@@ -40,6 +41,9 @@ func (k *kept) began(h *Host, s *raft.Status) error {
 	p := k.promises[h.ID-1]
 	if p.match.Index < s.First {
 		return nil // nothing is given up that the state does not hold
+	}
+	if p.match.Index > 0 {
+		k.judges()
 	}
 	term, _ := h.life.protocol.TermAt(min(p.match.Index, s.Last))
 	if s.Last >= p.match.Index && term == p.match.Term || term > p.leader {

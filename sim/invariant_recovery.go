@@ -9,6 +9,7 @@ import (
 
 // recoveredFirst: a member serves nothing after a restart before its state is where its log had recorded it to be (E50).
 type recoveredFirst struct {
+	tally
 	recorded map[*life]raft.Index
 }
 
@@ -25,6 +26,9 @@ func (r *recoveredFirst) turned(h *Host, _ *raft.Status) error {
 		return nil
 	}
 	delete(r.recorded, h.life)
+	if recorded > 0 {
+		r.judges()
+	}
 	if applied := h.Group.Applied(); applied < balsa.Index(recorded) {
 		return fmt.Errorf("member %d is said to be recovered with index %d applied; its log had recorded %d as committed", h.ID, applied, recorded)
 	}

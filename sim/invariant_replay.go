@@ -19,6 +19,7 @@ import (
 // every command, and every answer that a client was given, must be the model's. So a command that is applied twice, lost, or
 // applied though it was refused shows as well.
 type replay struct {
+	tally
 	run      *run
 	revision int64
 	keys     map[string][]keyVersion
@@ -43,6 +44,7 @@ func (m *replay) applied(h *Host, batch *balsa.Batch) error {
 	for i := range batch.Commands {
 		c := &batch.Commands[i]
 		this := appliedCommand{xxhash.Sum64(c.Payload), xxhash.Sum64(c.Result)}
+		m.judges()
 		if int(c.Index) < len(m.done) {
 			if known := m.done[c.Index]; known != this {
 				return fmt.Errorf("member %d applied another command at index %d than others, or with another result: %x and %x", h.ID, c.Index, this, known)

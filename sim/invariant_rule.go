@@ -10,12 +10,13 @@ import (
 // commitRule: a leader raises its commit index through entries of its own term only (paper §5.4.2). Where it does not, figure 8 is
 // needed before anything is lost; so the rule is looked at, too. What a snapshot has brought is committed whatever its term.
 type commitRule struct {
+	tally
 	commits   map[*life]raft.Index
 	snapshots map[*life]balsa.Index
 }
 
 func newCommitRule() *commitRule {
-	return &commitRule{map[*life]raft.Index{}, map[*life]balsa.Index{}}
+	return &commitRule{commits: map[*life]raft.Index{}, snapshots: map[*life]balsa.Index{}}
 }
 
 func (*commitRule) name() string { return "leaders commit through their own term" }
@@ -26,7 +27,11 @@ func (c *commitRule) turned(h *Host, s *raft.Status) error {
 	if s.Role != raft.Leader || s.Commit <= max(was, c.snapshots[h.life]) {
 		return nil
 	}
-	if term, ok := h.life.protocol.TermAt(s.Commit); ok && term != s.Term {
+	term, known := h.life.protocol.TermAt(s.Commit)
+	if known {
+		c.judges()
+	}
+	if known && term != s.Term {
 		return fmt.Errorf("member %d, leader of term %d, raised its commit index from %d to %d, an entry of term %d",
 			h.ID, s.Term, was, s.Commit, term)
 	}

@@ -7,7 +7,10 @@ import (
 
 // soundStates: at rest each member's state agrees with itself, record by record, and all have the same hash of what their
 // compactions retain, however far each has removed the rest.
-type soundStates struct{ run *run }
+type soundStates struct {
+	tally
+	run *run
+}
 
 func (*soundStates) name() string { return "states are sound" }
 
@@ -28,6 +31,7 @@ func (s *soundStates) finish() error {
 		}
 		if now := [2]uint32{whole, kept}; i == 0 {
 			hashes = now
+			s.judges()
 		} else if now != hashes {
 			return fmt.Errorf("member %d has the hashes %x, member %d %x", s.run.cluster.Hosts[0].ID, hashes, h.ID, now)
 		}

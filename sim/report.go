@@ -71,42 +71,6 @@ func (p *Report) Line() string {
 		p.Runs, p.Simulated.Hours(), p.SpeedUp(), p.Counters["operations acknowledged"], p.Counters["elections"], len(p.Violations))
 }
 
-// Floors are how often things must happen in an hour of simulated time, fixed beforehand: hours in which nothing happens are
-// worth nothing. A campaign of an hour or more is held to them.
-var Floors = map[string]float64{
-	"operations acknowledged": 10_000,
-	"elections":               100,
-	"lives that ended":        100,
-	"torn tails":              1,
-	"snapshots installed":     10,
-	"commands replayed":       5_000,
-}
-
-// faultFloor is the floor of each fault.
-const faultFloor = 3
-
-// FloorsMissed returns what happened less often than it must. Faults that were left out on purpose do not count.
-func (p *Report) FloorsMissed() []string {
-	if p.Simulated < time.Hour {
-		return nil
-	}
-	var missed []string
-	check := func(name string, floor float64) {
-		if rate := p.PerHour(name); rate < floor {
-			missed = append(missed, fmt.Sprintf("%s: %.1f in a simulated hour, the floor is %.0f", name, rate, floor))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(Floors)) {
-		check(name, Floors[name])
-	}
-	for i := range faults {
-		if !leavesOut(p.Without, &faults[i]) {
-			check(faults[i].name, faultFloor)
-		}
-	}
-	return missed
-}
-
 // sections are how the counters are told to people. What is in none of them comes last.
 var sections = []struct {
 	title string
@@ -165,6 +129,7 @@ func (p *Report) Write(out io.Writer) error {
 	for _, class := range [...]string{"network", "process", "disk", "clock"} {
 		section("faults: "+class, faultNames(class))
 	}
+	section("judged: how often the invariants had something to compare", slices.DeleteFunc(slices.Sorted(maps.Keys(p.Counters)), isNoJudgement))
 	section("other", slices.DeleteFunc(slices.Sorted(maps.Keys(p.Counters)), func(name string) bool { return told[name] }))
 	fmt.Fprintf(w, "\t  THE LARGEST\n")
 	for _, name := range slices.Sorted(maps.Keys(p.Peaks)) {
@@ -173,9 +138,15 @@ func (p *Report) Write(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, missed := range p.FloorsMissed() {
-		fmt.Fprintf(out, "floor not met: %s\n", missed)
+	floors := fmt.Sprintf("floors: not judged, %d runs are too few (%d are needed)", p.Runs, JudgedFrom)
+	if p.Judged() {
+		missed := p.FloorsMissed()
+		for _, sentence := range missed {
+			fmt.Fprintf(out, "floor not met: %s\n", sentence)
+		}
+		floors = fmt.Sprintf("floors: %d of %d not met", len(missed), len(p.floors()))
 	}
+	fmt.Fprintln(out, floors)
 	_, err := fmt.Fprintf(out, "violations: %d\n", len(p.Violations))
 	return err
 }

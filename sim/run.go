@@ -232,6 +232,7 @@ func (r *run) result() Result {
 	r.counters["torn tails"] = r.counters["starts: torn tail"]
 	r.raise("term", uint64(r.term))
 	maps.DeleteFunc(r.counters, func(_ string, n uint64) bool { return n == 0 })
+	r.countJudgements()
 	return Result{
 		Options: r.options, Plan: r.plan, Hash: r.world.hash, Steps: r.world.steps,
 		Simulated: time.Duration(r.world.now - r.begun), Counters: r.counters, Peaks: r.peaks, Faults: r.injected, Violation: r.violation,

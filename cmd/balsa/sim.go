@@ -141,6 +141,10 @@ func simulateMany(cmd *cobra.Command, o simOptions) error {
 	if len(report.Violations) > 0 {
 		return exitCode(exitError)
 	}
+	if missed := report.FloorsMissed(); len(missed) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "balsa sim: nothing broke, but the campaign did less than it must, so that this means little: %s\n", strings.Join(missed, "; "))
+		return exitCode(exitFloor)
+	}
 	return nil
 }
 
