@@ -196,7 +196,7 @@ func (r *replica) noteRestored(at Position) {
 	}
 	r.applied = max(r.applied, at.Index)
 	r.note(event{what: "snapshot installed", term: at.Term, index: at.Index})
-	r.guard(func() { r.raft.Install(r.now(), at) })
+	r.guard(func() { r.raft.Install(r.now(), at, nil) })
 	r.group.committed.Store(max(r.group.committed.Load(), uint64(at.Index)))
 	r.checkRecovered()
 }

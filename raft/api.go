@@ -2,7 +2,6 @@ package raft
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -10,8 +9,10 @@ import (
 type Config struct {
 	Group GroupID
 	Self  MemberID
-	// Members is the configuration that the log starts from.
+	// Members are the voters of the configuration that the log starts from, this member among them. A member that joins a
+	// running group has Joined in their place: the configuration that it was told, where it has a seat.
 	Members []Member
+	Joined  *Configuration
 	// ElectionTimeout is the shortest time without a leader after which a member campaigns; each campaign
 	// draws anew from [ElectionTimeout, 2×ElectionTimeout) (E04).
 	ElectionTimeout time.Duration
@@ -23,6 +24,8 @@ type Config struct {
 	// Random gives the protocol its only randomness.
 	Random func() uint64
 	Limits Limits
+
+	first Configuration // of Members, or Joined
 }
 
 // Member is one replica as the configuration names it.
@@ -82,25 +85,15 @@ func (c Config) checked() (Config, error) {
 	if c.DiskStall <= 0 {
 		c.DiskStall = 4 * c.ElectionTimeout
 	}
-	c.Members = slices.Clone(c.Members)
-	slices.SortFunc(c.Members, func(a, b Member) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
-	self := false
-	for i, m := range c.Members {
-		if m.ID == 0 {
-			return c, fmt.Errorf("raft: group %d: member id 0 is reserved for \"nobody\"", c.Group)
-		}
-		if i > 0 && m.ID == c.Members[i-1].ID {
-			return c, fmt.Errorf("raft: group %d: member %x is listed twice", c.Group, uint64(m.ID))
-		}
-		self = self || m.ID == c.Self
+	c.first = FirstConfiguration(c.Members)
+	if c.Joined != nil {
+		c.first = *c.Joined
+	}
+	if err := c.first.check(); err != nil {
+		return c, fmt.Errorf("raft: group %d: %w", c.Group, err)
 	}
 	switch {
-	case !self:
+	case c.first.Seat(c.Self) == nil:
 		return c, fmt.Errorf("raft: group %d: this member, %x, is not in its own list of members", c.Group, uint64(c.Self))
 	case c.Random == nil:
 		return c, fmt.Errorf("raft: group %d: Config.Random is missing", c.Group)
@@ -133,6 +126,10 @@ type Restored struct {
 	Before    Position  // the entry just before the first one in the log; zero for a whole log
 	Runs      []TermRun // terms of the entries in the log, ascending; empty for an empty log
 	Last      Index     // last entry in the log, Before.Index where it is empty
+	// Configuration is what was in force at Applied, as the state machine's last configuration entry has it; nil where it has applied none.
+	// Configurations are the log's entries of that kind, in order.
+	Configuration  *ConfigurationAt
+	Configurations []Entry
 }
 
 // Write is what the log must make durable. Writes are made in the order in which they were given, and
@@ -236,4 +233,5 @@ type Output struct {
 	Snapshots  []SnapshotNeed
 	Reads      []ReadResult
 	Leadership *Leadership // set where it changed
+	Membership *Membership // set where it changed, or became committed
 }

@@ -4,7 +4,8 @@ package raft
 
 // following is what a follower knows of its term's leader. It begins anew with each term.
 type following struct {
-	heard Instant // when the leader was last heard
+	heard  Instant   // when the leader was last heard
+	leader *progress // it; of this term's, nil where there is none
 	// proven is how far this log is known to equal the leader's: up to the last entry of the appends that passed
 	// the consistency check, no further (E14).
 	proven Index
@@ -73,6 +74,7 @@ func (r *Raft) followLeader(from *progress) {
 		r.following.answered = r.now
 		r.reads.askAgain = r.now
 	}
+	r.following.leader = from
 	r.following.heard = r.now
 	r.refreshElectionTimeout()
 	r.election.hint.leaderHeard()
@@ -123,8 +125,10 @@ func (r *Raft) take(entries []Entry) bool {
 		return false
 	}
 	r.log.truncate(entries[0].Index())
+	r.forgetConfigurations(entries[0].Index())
 	r.following.proven = min(r.following.proven, r.log.last)
 	r.log.append(entries)
+	r.noteConfigurations(entries)
 	return true
 }
 
@@ -136,7 +140,7 @@ func (r *Raft) answer() {
 	}
 	f.answerDue, f.answered = false, r.now
 	f.acknowledged = r.provenMatch()
-	r.send(r.peer(r.leader), &AppendResponse{
+	r.send(f.leader, &AppendResponse{
 		Term: r.hard.Term, Round: f.round, Match: f.acknowledged, Last: r.log.last,
 	})
 }

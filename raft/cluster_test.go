@@ -50,6 +50,8 @@ type tally struct {
 	compactions, needs int
 	// What became of snapshots: the log began anew, it held the position, it had committed more.
 	restarts, kept, overtaken int
+
+	changes, joint, joined int
 }
 
 // FuzzCluster looks for seeds that fail: go test ./raft -run xxx -fuzz FuzzCluster
@@ -60,20 +62,31 @@ func FuzzCluster(f *testing.F) {
 
 func runChaos(t *testing.T, seed uint64, steps int, sum *tally) {
 	t.Helper()
+	newChaos(t, seed, []int{1, 2, 3, 3, 3, 5, 5}).run(steps, sum)
+}
+
+func newChaos(t *testing.T, seed uint64, sizes []int) *chaos {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	limits := Limits{
 		UncommittedBytes: 3000, InflightBytes: 600, InflightMessages: 1 + rng.IntN(6), MessageBytes: 100 + rng.IntN(300),
 		BufferedBytes: 1500, CacheBytes: rng.IntN(1500) + 1, ApplyingBytes: 100 + rng.IntN(400), Reads: 20,
 	}
 	c := &chaos{
-		world: newWorld(t, []int{1, 2, 3, 3, 3, 5, 5}[rng.IntN(7)], limits), rng: rng, seed: seed,
+		world: newWorld(t, sizes[rng.IntN(len(sizes))], limits), rng: rng, seed: seed,
 		leaders: map[Term]MemberID{}, lastOf: map[*Raft]Index{},
-		voted: make([]HardState, 5), registered: map[ReadID]Index{}, handed: map[*Raft]Index{},
+		voted: make([]HardState, maxChaos), registered: map[ReadID]Index{}, handed: map[*Raft]Index{},
 	}
 	// Swarm: each run has its own mix of what goes wrong.
 	for i := range c.weights {
 		c.weights[i] = usual[i] + rng.IntN(3)*rng.IntN(1+trouble[i])
 	}
+	return c
+}
+
+// maxChaos is how many members there are at most.
+const maxChaos = 12
+
+func (c *chaos) run(steps int, sum *tally) {
 	for range steps {
 		c.step()
 		c.check()
@@ -92,6 +105,9 @@ func (s *tally) add(c *chaos) {
 	s.restarts += c.restarts
 	s.kept += c.kept
 	s.overtaken += c.overtaken
+	s.changes += c.changes
+	s.joint += c.joint
+	s.joined += c.joined
 	for _, m := range c.members {
 		s.rejections += int(m.raft.counts.Rejections)
 		s.stepDowns += int(m.raft.counts.StepDowns)
@@ -122,6 +138,7 @@ const (
 	actTransferSnapshot
 	actRestore
 	actInstall
+	actChange
 	actCount
 )
 
@@ -156,6 +173,7 @@ type chaos struct {
 	handed     map[*Raft]Index // the last entry that was handed out, or that a snapshot had
 
 	crashes, compactions, needs, restarts, kept, overtaken int
+	changes, joint, joined                                 int
 }
 
 func (c *chaos) fail(format string, args ...any) {
@@ -208,6 +226,8 @@ func (c *chaos) act(action int, m *member) {
 		c.cut[[2]MemberID{m.id, c.any().id}] = true
 	case len(c.network) > 0 && (action == actDeliver || action == actReorder || action == actLose || action == actRepeat):
 		c.traffic(action)
+	case action == actChange:
+		c.actChange()
 	case up:
 		c.actMember(action, m)
 	}
@@ -340,17 +360,18 @@ func (c *chaos) checkRead(m *member, read ReadResult) {
 // noteCommit remembers what is committed for the first time, and that it is on a majority of the disks.
 func (c *chaos) noteCommit(m *member) {
 	for index := Index(len(c.committed)) + 1; index <= m.raft.commit; index++ {
-		copies := 0
 		term, _ := m.raft.log.term(index)
 		var entry Entry
+		holders := map[MemberID]bool{}
 		for _, other := range c.members {
 			if e := other.disk.entry(index); e != nil && e.Term() == term {
 				entry = e
-				copies++
+				holders[other.id] = true
 			}
 		}
-		if copies < majority(len(c.members)) {
-			c.fail("durability: member %d commits %d/t%d, which is on %d disks", m.id, index, term, copies)
+		if configuration := m.raft.Membership(); !isQuorum(&configuration.Configuration, holders) {
+			c.fail("durability: member %d commits %d/t%d, which is on the disks of %v, in configuration %d: %s", m.id, index, term, holders,
+				configuration.Index, describeConfiguration(&configuration.Configuration))
 		}
 		c.committed = append(c.committed, entry)
 	}
@@ -422,24 +443,28 @@ func (c *chaos) converge() {
 		if m.raft == nil {
 			c.restart(m)
 		}
+	}
+	for _, m := range c.members {
 		for _, other := range c.members {
 			m.raft.PeerConnected(c.now, other.id)
 		}
 	}
-	if !c.await(func() bool { return c.leader() != nil }) {
+	if !c.await(func() bool { c.joinAll(); return c.leader() != nil }) {
 		c.fail("liveness: no leader")
 	}
 	var last Index
+	var seats *Configuration
 	c.await(func() bool {
 		leader := c.leader()
-		if leader == nil {
+		if leader == nil || !c.settled(leader) {
 			return false
 		}
+		seats = &leader.raft.members.current().Configuration
 		p, err := leader.raft.Propose(c.now, commandEntries("last"))
 		last = p.First
 		return err == nil && c.await(func() bool {
 			for _, m := range c.members {
-				if Index(len(m.applied)) < last {
+				if Index(len(m.applied)) < last && seats.Seat(m.id) != nil {
 					return false
 				}
 			}
@@ -447,7 +472,7 @@ func (c *chaos) converge() {
 		})
 	})
 	for _, m := range c.members {
-		if Index(len(m.applied)) < last || last == 0 {
+		if last == 0 || Index(len(m.applied)) < last && seats.Seat(m.id) != nil {
 			c.fail("liveness: member %d has applied %d of %d: %+v", m.id, len(m.applied), last, m.raft.Status())
 		}
 		if since, ok := m.raft.reads.oldestRead(); ok && m.raft.now > since.Add(2*testElection) {

@@ -4,15 +4,8 @@ package raft
 // term is this leader's own (E12; figure 8 shows why copies of an older entry prove nothing). The leader's
 // own copy counts once its disk has it, like everyone's; the followers alone may be a majority (E13).
 func (r *Raft) raiseCommit() {
-	var few [16]Index
-	matches := few[:0]
-	for _, p := range r.peers {
-		if p == r.self {
-			p.match = r.log.stable
-		}
-		matches = append(matches, p.match)
-	}
-	index := reachedByMajority(matches)
+	r.self.match = r.log.stable
+	index := agreed(r.peers, r.members.joint, func(p *progress) Index { return p.match })
 	if index <= r.commit || index < r.reign.first {
 		return
 	}
@@ -28,6 +21,9 @@ func (r *Raft) leadCommit(index Index) {
 	if waited && r.ownTermCommitted() {
 		r.settleReads()
 	}
+	if waited || len(r.members.history) > 1 {
+		r.settleMembership()
+	}
 }
 
 // followCommit raises a follower's commit index: to what the leader says, but no further than the entries that
@@ -35,6 +31,9 @@ func (r *Raft) leadCommit(index Index) {
 func (r *Raft) followCommit(index Index) bool {
 	news := index > r.commit
 	r.commit = max(r.commit, index)
+	if len(r.members.history) > 1 {
+		r.settleMembership()
+	}
 	return news
 }
 

@@ -51,16 +51,40 @@ func (r *Raft) Receive(now Instant, e Envelope) {
 	}
 }
 
-// sender returns who sent the message, nil where its addresses are not those of two living members of this group (E20).
+// sender returns who sent the message, nil where its addresses are not those of two living members of this group (E20). Who has no
+// seat here may have one in a configuration that this member does not know yet: what asks for a vote, or to be followed, is
+// heard from anybody but those who were removed.
 func (r *Raft) sender(e *Envelope) *progress {
 	if e.Group != r.config.Group || e.To != r.config.Self || e.ToLife != r.life {
 		return nil
 	}
 	p := r.peer(e.From)
+	if p == nil {
+		p = r.stranger(Member{e.From, e.FromLife}, e.Message)
+	}
 	if p == nil || p == r.self || p.Life != e.FromLife {
 		return nil
 	}
 	return p
+}
+
+// stranger returns a member that has no seat here, nil where it is not to be heard. A leader that has appended its own removal
+// is, until that is committed (E35).
+func (r *Raft) stranger(m Member, message Message) *progress {
+	if p := r.following.leader; p != nil && p.Member == m && r.leader == m.ID {
+		return p
+	}
+	if m.ID == 0 || m.ID == r.config.Self || message == nil {
+		return nil
+	}
+	if current := r.members.current(); current.WasRemoved(m.ID) && current.Index <= r.commit {
+		return nil
+	}
+	switch message.kind() {
+	case kindPreVoteRequest, kindRequestVote, kindAppendEntries:
+		return &progress{Member: m}
+	}
+	return nil
 }
 
 // maxNumber bounds terms and indexes from outside, far above what is ever reached, so that sums do not overflow.
@@ -97,6 +121,11 @@ func (r *Raft) wellFormedAppend(m *AppendEntries) bool {
 		at := e.Position()
 		if at.Index != previous.Index+1 || at.Term < previous.Term || at.Term > m.Term {
 			return false
+		}
+		if e.Kind() == EntryConfiguration {
+			if _, err := DecodeConfiguration(e.Payload()); err != nil {
+				return false
+			}
 		}
 		previous = at
 	}

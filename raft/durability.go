@@ -57,6 +57,9 @@ func (d *durability) hardDurable() bool { return !d.hardDirty && d.doneSeq >= d.
 // from its vote; so none leaves before both are durable. In the long run they are, and nothing waits. Entries
 // and their acknowledgements have rules of their own.
 func (r *Raft) send(to *progress, m Message) {
+	if to.ID == r.config.Self {
+		return // it was removed and has joined again; this is its former life
+	}
 	envelope := Envelope{
 		Group: r.config.Group, From: r.config.Self, To: to.ID, FromLife: r.life, ToLife: to.Life, Message: m,
 	}
@@ -65,7 +68,7 @@ func (r *Raft) send(to *progress, m Message) {
 		return
 	}
 	// What waits here for a slow disk is bounded: the oldest are the ones that matter least by now.
-	if d := &r.durable; len(d.held) < 8*len(r.peers) {
+	if d := &r.durable; len(d.held) < 8*len(r.peers)+8 {
 		d.held = append(d.held, envelope)
 	} else {
 		copy(d.held, d.held[1:])

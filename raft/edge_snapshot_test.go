@@ -45,7 +45,7 @@ func TestInstallRowByRow(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(at(test.at)), func(t *testing.T) {
 			w, m := snapshotFollower(t)
-			m.raft.Install(w.now, test.at)
+			m.raft.Install(w.now, test.at, nil)
 			said := only[*AppendResponse](w.said(m))
 			if logOf(m) != test.log || m.raft.commit != test.commit || m.raft.apply.applied < test.at.Index || m.raft.apply.handed != max(3, test.at.Index) {
 				t.Fatalf("terms %q, commit %d, applied %d, handed out %d", logOf(m), m.raft.commit, m.raft.apply.applied, m.raft.apply.handed)
@@ -86,7 +86,7 @@ func TestE19WritesUnderWayWhileTheLogBeginsAnew(t *testing.T) {
 		t.Fatal("nothing is being written")
 	}
 	before := len(m.pending)
-	m.raft.Install(w.now, Position{6, 4})
+	m.raft.Install(w.now, Position{6, 4}, nil)
 	said := only[*AppendResponse](w.said(m))
 	if len(said) != 1 || said[0].Match != 6 || len(m.pending) != before+1 || m.pending[before].Restart != (Position{6, 4}) {
 		t.Fatalf("it says %+v, writes %+v", said, m.pending)
@@ -289,7 +289,7 @@ func TestE28TheNewerStateWins(t *testing.T) {
 	for _, order := range [][]Position{{{9, 3}, {12, 4}}, {{12, 4}, {9, 3}}} {
 		w, m := snapshotFollower(t)
 		for _, at := range order {
-			m.raft.Install(w.now, at)
+			m.raft.Install(w.now, at, nil)
 		}
 		said := only[*AppendResponse](w.said(m))
 		if r := m.raft; r.log.end() != (Position{12, 4}) || r.commit != 12 || r.apply.applied != 12 || said[len(said)-1].Match != 12 {
@@ -303,7 +303,7 @@ func TestE28TheNewerStateWins(t *testing.T) {
 	// Appends overtake a snapshot at 5, up to 7.
 	w, m := snapshotFollower(t)
 	w.receive(m, 1, &AppendEntries{Term: 4, Prev: Position{6, 2}, Entries: []Entry{entryAt(7, 4)}, Commit: 7})
-	m.raft.Install(w.now, Position{5, 2})
+	m.raft.Install(w.now, Position{5, 2}, nil)
 	w.said(m)
 	if r := m.raft; r.log.last != 7 || r.commit != 7 {
 		t.Fatalf("the log ends at %d, commit %d", r.log.last, r.commit)
@@ -320,7 +320,7 @@ func TestEntriesToApplyThatASnapshotHas(t *testing.T) {
 		if early {
 			m.raft.Fetched(w.now, fetch, m.disk.entries[3:4])
 		}
-		m.raft.Install(w.now, Position{5, 2})
+		m.raft.Install(w.now, Position{5, 2}, nil)
 		w.receive(m, 1, &AppendEntries{Term: 4, Prev: Position{6, 2}, Commit: 6})
 		if !early {
 			m.raft.Fetched(w.now, fetch, m.disk.entries[3:4])
@@ -344,7 +344,7 @@ func TestACandidateWhoseLogBeginsAnewStandsBack(t *testing.T) {
 	if m.raft.role != Candidate {
 		t.Fatalf("it is %v", m.raft.role)
 	}
-	m.raft.Install(w.now, Position{9, 4})
+	m.raft.Install(w.now, Position{9, 4}, nil)
 	w.persist(m, len(m.pending))
 	w.receive(m, 2, &VoteResponse{Term: 5, Granted: true})
 	if m.raft.role != Follower {
@@ -361,7 +361,7 @@ func TestInstallOnALeader(t *testing.T) {
 	w.receive(m, 2, &PreVoteResponse{Term: 4, NextTerm: 5, Granted: true})
 	w.persist(m, len(m.pending))
 	w.receive(m, 2, &VoteResponse{Term: 5, Granted: true})
-	m.raft.Install(w.now, Position{5, 2})
+	m.raft.Install(w.now, Position{5, 2}, nil)
 	if m.raft.role != Leader || m.raft.commit != 5 || m.raft.log.last != 7 {
 		t.Fatalf("%+v", m.raft.Status())
 	}
@@ -375,7 +375,7 @@ func TestInstallOnALeader(t *testing.T) {
 			t.Fatal("it leads without what is committed, and goes on")
 		}
 	}()
-	m.raft.Install(w.now, Position{9, 4})
+	m.raft.Install(w.now, Position{9, 4}, nil)
 }
 
 // E51, and a snapshot that was restored when the member crashed: the log is told at once that it begins anew.

@@ -29,8 +29,8 @@ func (r *Raft) tickElection() {
 	if r.now < r.election.at && !r.hintDue() {
 		return
 	}
-	if len(r.peers) > 1 && r.diskStalled() {
-		r.drawElectionTimeout() // a member whose disk stalls cannot lead; the others shall try
+	if !r.electable() || !r.members.alone && r.diskStalled() {
+		r.drawElectionTimeout() // a member whose disk stalls cannot lead, nor one without a vote; the others shall try
 		r.election.hint.at = Never
 		return
 	}
@@ -61,6 +61,7 @@ func (r *Raft) campaign(transfer bool) {
 
 // beginBallot forgets all answers, and draws the time that the others have for new ones.
 func (r *Raft) beginBallot() {
+	r.self.ballot = unanswered
 	for _, p := range r.peers {
 		p.ballot = unanswered
 	}
@@ -78,11 +79,23 @@ func (r *Raft) castVote(candidate MemberID) {
 	}
 }
 
-// ballots counts the answers so far. Who cannot be reached will not answer.
+// ballots counts the answers so far; a joint configuration needs two majorities.
 func (r *Raft) ballots() verdict {
+	verdict := r.ballotsOf(func(p *progress) bool { return p.voter })
+	if r.members.joint {
+		verdict = both(verdict, r.ballotsOf(func(p *progress) bool { return p.former }))
+	}
+	return verdict
+}
+
+// ballotsOf counts the answers of those who vote. Who cannot be reached will not answer.
+func (r *Raft) ballotsOf(votes func(*progress) bool) verdict {
 	var few [16]ballot
 	ballots := few[:0]
 	for _, p := range r.peers {
+		if !votes(p) {
+			continue
+		}
 		if p.ballot == unanswered && p.broken {
 			ballots = append(ballots, refused)
 			continue

@@ -19,7 +19,7 @@ func (r *Raft) HasOutput() bool {
 	case r.role == Leader && r.reign.due, r.role == Follower && r.leader != 0 && r.following.answerDue && r.durable.hardDurable():
 		return true
 	}
-	return r.askDue() || r.handOutDue() || r.leadership() != r.out.reported
+	return r.askDue() || r.handOutDue() || r.membershipDue() || r.leadership() != r.out.reported
 }
 
 // Output returns what is to be done, and forgets it. What one call returns may be carried out in any order and
@@ -44,6 +44,9 @@ func (r *Raft) Output() Output {
 	if now := r.leadership(); now != r.out.reported {
 		r.out.reported = now
 		o.Leadership = &Leadership{Role: now.Role, Term: now.Term, Leader: now.Leader} // &now would cost each call
+	}
+	if r.membershipDue() {
+		o.Membership = r.tellMembership()
 	}
 	return o
 }

@@ -34,8 +34,10 @@ func (s ProgressState) String() string {
 // rejection lowers.
 type progress struct {
 	Member
-	ballot ballot
-	broken bool // the connection to it is known to be down
+	// voter and former: it votes in the configuration in force, or, where that is joint, in the one that is being left.
+	voter, former bool
+	ballot        ballot
+	broken        bool // the connection to it is known to be down
 
 	// The rest is set anew at the start of each of this member's reigns.
 	state ProgressState
@@ -60,6 +62,13 @@ type progress struct {
 	round      Round // the largest round that it has echoed
 	heard      Instant
 	question   question
+	// parting is, for who has no seat any more, the index of the configuration that says so; it is sent to until it knows
+	// that, or until partBy.
+	parting Index
+	partBy  Instant
+	// beatLast is where the log ended at the last heartbeat, closeSince since when a learner keeps up with that.
+	beatLast   Index
+	closeSince Instant
 }
 
 // question is the one ReadIndexRequest of a follower that the leader has not answered yet.
@@ -72,7 +81,7 @@ type question struct {
 
 // startReign prepares p for a new leader whose log, before its first own entry, ends at last.
 func (p *progress) startReign(last Index, now Instant) {
-	*p = progress{Member: p.Member, broken: p.broken, next: last + 1, heard: now}
+	*p = progress{Member: p.Member, voter: p.voter, former: p.former, broken: p.broken, next: last + 1, heard: now}
 }
 
 // probe goes back to finding the common point, at next. With blind, next is a guess.
@@ -119,4 +128,15 @@ func (p *progress) raiseMatch(match Index) bool {
 	p.next = max(p.next, match+1)
 	p.inflight.acknowledge(match)
 	return true
+}
+
+// role is what the configuration in force makes of it.
+func (p *progress) role() SeatRole {
+	switch {
+	case p.voter:
+		return Voter
+	case p.former || p.parting > 0:
+		return Leaving
+	}
+	return Learner
 }

@@ -31,6 +31,8 @@ func (r *Raft) admit(entries []Entry) (accepted, bytes int, err error) {
 		switch {
 		case len(e) < EntryHeaderSize:
 			return i, bytes, fmt.Errorf("%w: a proposal of %d bytes, a header has %d", ErrBadEntry, len(e), EntryHeaderSize)
+		case e.Kind() == EntryConfiguration:
+			return i, bytes, fmt.Errorf("%w: a configuration is proposed with ChangeMembers", ErrBadEntry)
 		case len(e) > limits.EntryBytes:
 			return i, bytes, fmt.Errorf("%w: %d bytes, the limit is %d (Limits.EntryBytes)", ErrTooLarge, len(e), limits.EntryBytes)
 		case r.reign.uncommitted+bytes > 0 && r.reign.uncommitted+bytes+len(e) > limits.UncommittedBytes:

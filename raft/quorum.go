@@ -14,6 +14,40 @@ func reachedByMajority[V ~uint64 | ~int64](values []V) V {
 	return values[majority(len(values))-1]
 }
 
+// agreed returns the largest value that a majority of the voters has reached, in a joint configuration a majority of the former
+// voters, too. It allocates nothing for up to 16 voters.
+func agreed[V ~uint64 | ~int64](peers []*progress, joint bool, value func(*progress) V) V {
+	var few [16]V
+	values := few[:0]
+	for _, p := range peers {
+		if p.voter {
+			values = append(values, value(p))
+		}
+	}
+	reached := reachedByMajority(values)
+	if !joint {
+		return reached
+	}
+	values = values[:0]
+	for _, p := range peers {
+		if p.former {
+			values = append(values, value(p))
+		}
+	}
+	return min(reached, reachedByMajority(values))
+}
+
+// both is the verdict of two majorities that are needed.
+func both(a, b verdict) verdict {
+	switch {
+	case a == lost || b == lost:
+		return lost
+	case a == won && b == won:
+		return won
+	}
+	return undecided
+}
+
 // ballot is one voter's answer in a campaign.
 type ballot uint8
 

@@ -17,8 +17,9 @@ type Raft struct {
 	hard   HardState
 	leader MemberID
 
-	peers []*progress // by ID, this member included
-	self  *progress
+	members membership
+	peers   []*progress // by ID: who has a seat, this member included, and on a leader who is parting
+	self    *progress
 
 	log     log
 	commit  Index
@@ -50,21 +51,21 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 		r.hard = HardState{Term: term}
 		r.durable.hardDirty = true
 	}
-	for _, m := range config.Members {
-		p := &progress{Member: m}
-		if m.ID == config.Self {
-			r.self, r.life = p, m.Life
-		}
-		r.peers = append(r.peers, p)
-	}
+	r.life = config.first.Seat(config.Self).Life
+	r.self = &progress{Member: Member{ID: config.Self, Life: r.life}}
 	r.restoreLog(restored)
+	if err := r.restoreMembership(&restored); err != nil {
+		return nil, err
+	}
 	r.commit = max(restored.Commit, restored.Applied.Index, r.log.before.Index)
+	r.settleMembership()
+	r.members.told = membershipTold{r.members.current().Index, r.Membership().Committed}
 	r.apply.start(max(restored.Applied.Index, r.log.before.Index))
 	r.reads.lastAsked = ReadID(config.Random())
 	r.out.reported = Leadership{Role: Follower, Term: r.hard.Term}
 	r.election.hint = hint{at: Never, unled: true}
 	r.drawElectionTimeout()
-	if len(r.peers) == 1 {
+	if r.members.alone {
 		r.election.at = now // nobody to wait for
 	}
 	return r, nil

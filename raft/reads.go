@@ -53,7 +53,7 @@ func (r *Raft) Read(now Instant, id ReadID) {
 
 // settleReads lets a leader go on with what waits: alone it needs no confirmation, else a round begins.
 func (r *Raft) settleReads() {
-	if len(r.peers) > 1 {
+	if !r.members.alone {
 		r.reign.due = true
 		return
 	}
@@ -104,15 +104,8 @@ func (r *Raft) beginRound() {
 
 // confirmReads answers the reads of all rounds that a majority has echoed.
 func (r *Raft) confirmReads() {
-	var few [16]Round
-	echoed := few[:0]
-	for _, p := range r.peers {
-		if p == r.self {
-			p.round = r.reign.round
-		}
-		echoed = append(echoed, p.round)
-	}
-	confirmed := reachedByMajority(echoed)
+	r.self.round = r.reign.round
+	confirmed := agreed(r.peers, r.members.joint, func(p *progress) Round { return p.round })
 	if confirmed <= r.reign.confirmed {
 		return
 	}
@@ -155,7 +148,7 @@ func (r *Raft) ask() {
 		q.waiting = q.waiting[:0]
 	}
 	q.askAgain = r.now.Add(r.config.HeartbeatInterval)
-	r.send(r.peer(r.leader), &ReadIndexRequest{Term: r.hard.Term, ID: q.lastAsked})
+	r.send(r.following.leader, &ReadIndexRequest{Term: r.hard.Term, ID: q.lastAsked})
 }
 
 // askDue reports whether a follower has a question to send.

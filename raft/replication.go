@@ -14,6 +14,7 @@ type reign struct {
 	round            Round
 	confirmed        Round // the largest round that a majority has echoed
 	transfer         transfer
+	abdicating       bool // the transfer is this leader's last act: it has no seat any more
 }
 
 // beginReign makes a new leader (paper §5.2, §8): all progress starts anew, and a no-op of the new term goes into the
@@ -21,6 +22,7 @@ type reign struct {
 func (r *Raft) beginReign() {
 	r.counts.Reigns++
 	r.election.hint.leaderHeard()
+	r.self.startReign(r.log.last, r.now)
 	for _, p := range r.peers {
 		p.startReign(r.log.last, r.now)
 	}
@@ -59,34 +61,31 @@ func (r *Raft) appendOwn(entries []Entry, bytes int) {
 
 // tickReign sends heartbeats, and gives up an office that cannot be held: without a majority (E07), or without a disk (E08).
 func (r *Raft) tickReign() {
-	if r.now >= r.reign.quorumAt && !r.hearsMajority() || len(r.peers) > 1 && r.diskStalled() {
+	if r.now >= r.reign.quorumAt && !r.hearsMajority() || !r.members.alone && r.diskStalled() {
 		r.counts.StepDowns++
 		r.become(Follower, r.hard.Term, 0)
 		return
 	}
 	r.tickTransfer()
-	if r.now < r.reign.beatAt {
+	if r.role != Leader || r.now < r.reign.beatAt {
 		return
 	}
 	r.reign.beatAt = r.now.Add(r.config.HeartbeatInterval)
 	r.reign.due = true
+	r.dropParted()
+	r.self.beatDue = true
 	for _, p := range r.peers {
 		p.beatDue = true
 	}
+	r.watchLearners()
 }
 
 // hearsMajority reports whether a majority was heard within the election timeout, and sets the next check for
 // when that can be wrong at the earliest.
 func (r *Raft) hearsMajority() bool {
-	var few [16]Instant
-	heard := few[:0]
-	for _, p := range r.peers {
-		if p == r.self {
-			p.heard = r.now
-		}
-		heard = append(heard, p.heard)
-	}
-	r.reign.quorumAt = reachedByMajority(heard).Add(r.config.ElectionTimeout)
+	r.self.heard = r.now
+	heard := agreed(r.peers, r.members.joint, func(p *progress) Instant { return p.heard })
+	r.reign.quorumAt = heard.Add(r.config.ElectionTimeout)
 	return r.now < r.reign.quorumAt
 }
 
@@ -97,9 +96,9 @@ func (r *Raft) replicate() {
 	}
 	r.reign.due = false
 	r.beginRound()
+	r.self.beatDue = false
 	for _, p := range r.peers {
 		if p == r.self {
-			p.beatDue = false
 			continue
 		}
 		if p.state != StateSnapshot && p.next <= r.log.before.Index {

@@ -73,6 +73,10 @@ type script struct {
 //	isolate 1 / heal             member 1 is cut off; all cuts are mended
 //	crash 1 / restart 1          what member 1's disk has not done is lost
 //	read 1 7                     a read with id 7 at member 1
+//	change 1 add=4 learner=5 promote=5 demote=3 remove=2 [replaces=2] [from=7] [lossy]
+//	                             the leader, 1, is asked for a change of membership, of the configuration that it has (or of index 7)
+//	join 4 1                     member 4 is started, empty, and is told the configuration that member 1 has
+//	configuration 1              the configuration that member 1 has
 //	transfer 1 2                 member 1 hands its office to member 2
 //	broken 2 1 [refused]         member 2 notices that its connection to 1 broke
 //	connected 2 1
@@ -120,8 +124,17 @@ func init() {
 		"transfer":  (*script).transfer,
 		"broken":    (*script).broken,
 		"connected": (*script).connected,
-		"logs":      (*script).logs,
-		"progress":  (*script).progress,
+		"change":    (*script).change,
+		"join":      (*script).join,
+
+		"configuration": func(s *script, t *testing.T, d *datadriven.TestData) {
+			m := s.member(t, d, 0)
+			c := m.raft.Membership()
+			s.world.say("%d has%s configuration %d: %s", m.id, yesNo(c.Committed, " committed", ""), c.Index, describeConfiguration(&c.Configuration))
+		},
+
+		"logs":     (*script).logs,
+		"progress": (*script).progress,
 	}
 }
 
@@ -312,6 +325,36 @@ func (s *script) transfer(t *testing.T, d *datadriven.TestData) {
 	if err := s.member(t, d, 0).raft.Transfer(s.world.now, s.member(t, d, 1).id); err != nil {
 		s.world.say("%v", err)
 	}
+}
+
+func (s *script) change(t *testing.T, d *datadriven.TestData) {
+	m := s.member(t, d, 0)
+	from, lossy, replaces := m.raft.Membership().Index, has(d, "lossy"), MemberID(0)
+	kinds := map[string]ChangeKind{"add": AddMember, "learner": AddLearner, "promote": Promote, "demote": Demote, "remove": Remove}
+	d.MaybeScanArgs(t, "from", (*uint64)(&from))
+	d.MaybeScanArgs(t, "replaces", (*uint64)(&replaces))
+	var changes []Change
+	for _, a := range d.CmdArgs {
+		for i := range a.Vals {
+			if kind, ok := kinds[a.Key]; ok {
+				change := Change{Kind: kind}
+				a.Scan(t, i, (*uint64)(&change.Member))
+				if kind == AddMember {
+					change.Replaces = replaces
+				}
+				changes = append(changes, change)
+			}
+		}
+	}
+	if at, err := m.raft.ChangeMembers(s.world.now, from, lossy, changes...); err != nil {
+		s.world.say("%d refuses: %v", m.id, err)
+	} else {
+		s.world.say("%d appends it at index %d, in term %d", m.id, at.Index, at.Term)
+	}
+}
+
+func (s *script) join(t *testing.T, d *datadriven.TestData) {
+	s.world.join(MemberID(number(t, d, 0)), s.member(t, d, 1))
 }
 
 func (s *script) broken(t *testing.T, d *datadriven.TestData) {

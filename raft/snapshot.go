@@ -81,6 +81,9 @@ func (r *Raft) SnapshotFailed(now Instant, to MemberID) {
 func (r *Raft) SnapshotOffered(now Instant, offer SnapshotOffer) bool {
 	r.advance(now)
 	from := r.peer(offer.From)
+	if from == nil {
+		from = r.stranger(Member{offer.From, offer.FromLife}, &AppendEntries{})
+	}
 	if from == nil || from == r.self || offer.FromLife != from.Life || offer.ToLife != r.life || !offer.wellFormed() {
 		r.counts.Dropped++
 		return false
@@ -114,15 +117,16 @@ func (o *SnapshotOffer) wellFormed() bool {
 //	above, and the log does not reach it  | begins anew after it
 //	above, and the log has another term   | begins anew after it (E26): nothing above it can be good
 //
-// In each case the leader is answered.
-func (r *Raft) Install(now Instant, at Position) {
+// In each case the leader is answered. Where the log begins anew the configuration that the snapshot covers is the one in force (E29); it
+// is nil where no entry up to the position holds one.
+func (r *Raft) Install(now Instant, at Position, covered *ConfigurationAt) {
 	r.advance(now)
 	if at.Term > r.hard.Term {
 		r.become(Follower, at.Term, 0)
 	}
 	if at.Index > r.commit {
 		r.counts.Installed++
-		r.installAbove(at)
+		r.installAbove(at, covered)
 	} else if term, known := r.log.term(at.Index); known && term != at.Term {
 		assert(false, "a snapshot at %d has term %d there, and term %d is committed", at.Index, at.Term, term)
 	}
@@ -136,7 +140,7 @@ func (r *Raft) Install(now Instant, at Position) {
 }
 
 // installAbove makes a position that is above the commit index committed.
-func (r *Raft) installAbove(at Position) {
+func (r *Raft) installAbove(at Position, covered *ConfigurationAt) {
 	switch {
 	case r.role == Leader:
 		assert(r.log.holds(at), "leader completeness: %d/t%d is committed, and not in the log of term %d's leader, which ends at %d",
@@ -151,6 +155,8 @@ func (r *Raft) installAbove(at Position) {
 		r.log = newLog(at, nil, at.Index)
 		r.durable.beginAnew(at)
 		r.following.proven = min(r.following.proven, at.Index)
+		r.restartMembership(covered)
 	}
 	r.commit = at.Index
+	r.settleMembership()
 }

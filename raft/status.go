@@ -23,12 +23,15 @@ type Status struct {
 	Uncommitted int   // bytes; on a leader
 	TransferTo  MemberID
 	Counts      Counts
+	Membership  Membership
 	Peers       []PeerStatus // by ID, this member left out; empty where this member does not lead
 }
 
 // PeerStatus is a leader's view of one follower.
 type PeerStatus struct {
 	ID               MemberID
+	Role             SeatRole // Leaving for who has no seat any more, and may not know it yet
+	KeepsUp          bool     // of a learner: it may be promoted
 	State            ProgressState
 	Match, Next      Index
 	InflightMessages int
@@ -49,6 +52,7 @@ func (r *Raft) Status() Status {
 		Stable:      r.log.stable,
 		Uncommitted: r.reign.uncommitted,
 		Counts:      r.counts,
+		Membership:  r.Membership(),
 	}
 	if r.role != Leader {
 		return s
@@ -62,7 +66,7 @@ func (r *Raft) Status() Status {
 			continue
 		}
 		s.Peers = append(s.Peers, PeerStatus{
-			ID: p.ID, State: p.state, Match: p.match, Next: p.next,
+			ID: p.ID, Role: p.role(), KeepsUp: r.keepsUp(p), State: p.state, Match: p.match, Next: p.next,
 			InflightMessages: p.inflight.count, InflightBytes: p.inflight.bytes,
 			LastContact: p.heard, Connected: !p.broken,
 		})

@@ -21,7 +21,7 @@ func (r *Raft) Deadline() Instant {
 		if r.reign.transfer.to != nil {
 			next = min(next, r.reign.transfer.deadline)
 		}
-		if pending := r.durable.pending; len(pending) > 0 && len(r.peers) > 1 {
+		if pending := r.durable.pending; len(pending) > 0 && !r.members.alone {
 			next = min(next, pending[0].since.Add(r.config.DiskStall))
 		}
 	} else {

@@ -22,6 +22,8 @@ func (r *Raft) Transfer(now Instant, to MemberID) error {
 	switch {
 	case p == nil:
 		return fmt.Errorf("raft: cannot transfer leadership to %x: it is not a member", uint64(to))
+	case p != r.self && !p.voter:
+		return fmt.Errorf("raft: cannot transfer leadership to %x: it is no voter", uint64(to))
 	case p == r.self:
 		return fmt.Errorf("raft: cannot transfer leadership to %x: it leads already", uint64(to))
 	case t.to == p:
@@ -52,6 +54,11 @@ func (r *Raft) tickTransfer() {
 	}
 	if r.now >= t.deadline {
 		*t = transfer{}
+		if r.reign.abdicating {
+			r.become(Follower, r.hard.Term, 0)
+			return
+		}
+		r.continueChange()
 		return
 	}
 	if r.now >= r.reign.beatAt {
@@ -62,7 +69,7 @@ func (r *Raft) tickTransfer() {
 
 // onTimeoutNow campaigns at once, without asking first: the leader itself wants it (E09).
 func (r *Raft) onTimeoutNow(from *progress, _ Message) {
-	if from.ID == r.leader {
+	if from.ID == r.leader && r.electable() {
 		r.campaign(true)
 	}
 }

@@ -103,8 +103,40 @@ func (d *diskImage) restored() Restored {
 	}
 	for _, e := range d.entries {
 		s.Runs = termRuns(s.Runs).append(e.Index(), e.Term())
+		if e.Kind() == EntryConfiguration {
+			s.Configurations = append(s.Configurations, e)
+		}
 	}
+	s.Configuration = configurationOf(d.state)
 	return s
+}
+
+// configurationOf returns the last configuration that was applied.
+func configurationOf(applied []Entry) *ConfigurationAt {
+	for i := len(applied) - 1; i >= 0; i-- {
+		if e := applied[i]; e.Kind() == EntryConfiguration {
+			c, err := DecodeConfiguration(e.Payload())
+			if err != nil {
+				panic(err)
+			}
+			return &ConfigurationAt{e.Index(), c}
+		}
+	}
+	return nil
+}
+
+// join starts a member that was told the last configuration that another one knows to be committed.
+func (w *world) join(id MemberID, of *member) *member {
+	for len(w.members) < int(id) {
+		w.members = append(w.members, &member{id: MemberID(len(w.members) + 1)})
+	}
+	m := w.member(id)
+	c := of.raft.members.history[0].Configuration
+	*m = member{id: id, seed: uint64(id) * 977, config: Config{
+		Group: 1, Self: id, Joined: &c, ElectionTimeout: testElection, HeartbeatInterval: testHeartbeat, Limits: w.limits,
+	}}
+	w.start(m)
+	return m
 }
 
 func newWorld(t testing.TB, count int, limits Limits) *world {
@@ -190,6 +222,9 @@ func (w *world) output(m *member) {
 	if l := o.Leadership; l != nil {
 		w.say("%d is %v of term %d, leader %d", m.id, l.Role, l.Term, l.Leader)
 	}
+	if s := o.Membership; s != nil {
+		w.say("%d has%s configuration %d: %s", m.id, yesNo(s.Committed, " committed", ""), s.Index, describeConfiguration(&s.Configuration))
+	}
 }
 
 func (w *world) send(e Envelope) {
@@ -217,6 +252,10 @@ func (w *world) hand(p parcel) {
 				w.t.Fatalf("a message changed after it was sent: entry %v was %v", entry.Position(), p.sealed[i])
 			}
 		}
+	}
+	if int(p.To) > len(w.members) {
+		w.say("%d -> %d nobody is there: %s", p.From, p.To, describe(p.Message))
+		return
 	}
 	to := w.member(p.To)
 	if w.cut[[2]MemberID{p.From, p.To}] || to.raft == nil {
@@ -318,7 +357,7 @@ func (w *world) restore(m *member, s *snapshot) {
 
 // install tells the protocol.
 func (w *world) install(m *member, s *snapshot) {
-	m.raft.Install(w.now, s.At)
+	m.raft.Install(w.now, s.At, configurationOf(s.state))
 	w.endTransfer(s, false)
 }
 
@@ -480,12 +519,40 @@ func describeEntries(entries []Entry) string {
 	var parts []string
 	for _, e := range entries {
 		what := string(e.Payload())
-		if e.Kind() == EntryNoop {
+		switch e.Kind() {
+		case EntryNoop:
 			what = "noop"
+		case EntryConfiguration:
+			c, _ := DecodeConfiguration(e.Payload())
+			what = describeConfiguration(&c)
 		}
 		parts = append(parts, fmt.Sprintf("%s %s", at(e.Position()), what))
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// describeConfiguration lists the voters; in a joint configuration first those of the one that is being left; then the learners.
+func describeConfiguration(c *Configuration) string {
+	var former, voters, learners []string
+	for _, s := range c.Seats {
+		if s.Former {
+			former = append(former, fmt.Sprint(s.ID))
+		}
+		if s.Role == Voter {
+			voters = append(voters, fmt.Sprint(s.ID))
+		}
+		if s.Role == Learner {
+			learners = append(learners, fmt.Sprint(s.ID)+yesNo(s.Promote, " to be promoted", "")+yesNo(s.Replaces != 0, fmt.Sprintf(" for %d", s.Replaces), ""))
+		}
+	}
+	text := "voters " + strings.Join(voters, " ")
+	if c.Joint {
+		text = "joint, voters " + strings.Join(former, " ") + " and " + strings.Join(voters, " ")
+	}
+	if len(learners) > 0 {
+		text += "; learners " + strings.Join(learners, ", ")
+	}
+	return text
 }
 
 func describeWrite(w *Write) string {
