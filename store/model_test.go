@@ -293,11 +293,11 @@ func (m *model) check(r *pb.TxnRequest, choice map[*pb.TxnRequest]bool) error {
 			}
 		}
 		if r := op.GetRequestPut(); r != nil {
-			if (r.IgnoreValue || r.IgnoreLease) && m.live(r.Key, m.revision) == nil {
-				return rpctypes.ErrGRPCKeyNotFound
-			}
 			if _, exists := m.leases[r.Lease]; r.Lease != 0 && !exists {
 				return rpctypes.ErrGRPCLeaseNotFound
+			}
+			if (r.IgnoreValue || r.IgnoreLease) && m.live(r.Key, m.revision) == nil {
+				return rpctypes.ErrGRPCKeyNotFound
 			}
 		}
 		if r := op.GetRequestTxn(); r != nil {

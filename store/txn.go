@@ -167,16 +167,14 @@ func (t *transaction) checkPut(r *pb.PutRequest) error {
 	if err := checkPutRequest(r); err != nil {
 		return err
 	}
-	if r.IgnoreValue || r.IgnoreLease {
-		_, exists, err := t.view.get(r.Key, t.begin.revision)
-		if err == nil && !exists {
-			err = rpctypes.ErrGRPCKeyNotFound
-		}
-		if err != nil {
-			return err
-		}
+	if err := t.write.checkLease(r.Lease); err != nil || !r.IgnoreValue && !r.IgnoreLease {
+		return err
 	}
-	return t.write.checkLease(r.Lease)
+	_, exists, err := t.view.get(r.Key, t.begin.revision)
+	if err == nil && !exists {
+		err = rpctypes.ErrGRPCKeyNotFound
+	}
+	return err
 }
 
 // run executes the chosen operations. It returns how many choices of path r used.
