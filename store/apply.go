@@ -51,7 +51,8 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 			return s.failure
 		}
 	}
-	s.collection.want(e.compacted)
+	s.collection.want(e.compacted, e.census.crowded)
+	e.census.crowded = false
 	return nil
 }
 
@@ -92,6 +93,7 @@ func (e *execution) finish() {
 func (s *Store) execute(batch *balsa.Batch) error {
 	e := &s.writer
 	e.base = e.revision
+	compacted := e.compacted
 	last := e.applied.Index
 	for i := range batch.Commands {
 		command := &batch.Commands[i]
@@ -107,6 +109,7 @@ func (s *Store) execute(batch *balsa.Batch) error {
 	}
 	e.commitIndex()
 	e.commitLeases()
+	e.commitCensus(e.compacted != compacted)
 	e.applied = batch.Position
 	if batch.Runtime != nil {
 		e.batch.Set(e.single(spaceRuntime), batch.Runtime)

@@ -20,9 +20,14 @@ type audit struct {
 	clocked                   leaseSums
 	listed, attached          Digest // attachments as they are listed, and as the keys have them
 
+	census     counting
 	name       []byte // the key whose versions are passing
 	older      bool   // one of them is at or below the compact revision
 	nameBuffer []byte
+}
+
+func newAudit() audit {
+	return audit{counters: newCounters(), census: counting{bucketKeys: defaultBucketKeys}}
 }
 
 // record takes a record, in the order of the keys: the counters come before the versions.
@@ -50,7 +55,7 @@ func (a *audit) record(key, value []byte) error {
 		return a.logRecord(key, value)
 	case spaceIndex:
 		return a.indexRecord(key, value)
-	case spaceCollect, spaceRuntime:
+	case spaceCollect, spaceRuntime, spaceCensus:
 	default:
 		return fmt.Errorf("the snapshot has records of kind %q, which this build does not know: "+
 			"use the version of balsa that wrote it", space)
@@ -102,6 +107,9 @@ func (a *audit) indexRecord(key, value []byte) error {
 	}
 	if a.name == nil || string(name) != string(a.name) {
 		a.name, a.older = append(a.name[:0], name...), false
+		if !v.tombstone {
+			a.census.add(name)
+		}
 		if v.lease != 0 {
 			a.attached.add(a.hasher.attachment(v.lease, name))
 		}

@@ -112,12 +112,3 @@ func (c *chunker) next(ctx context.Context, v *view, rev int64) (*pb.RangeRespon
 	}
 	return response, nil
 }
-
-// count returns how many keys of an interval are live as of revision rev.
-func (v *view) count(ctx context.Context, in interval, rev int64) (n int64, err error) {
-	err = v.scan(ctx, in, rev, func(*found) (bool, error) {
-		n++
-		return true, nil
-	})
-	return n, err
-}

@@ -28,6 +28,8 @@ type collection struct {
 	mu     sync.Mutex
 	moved  sync.Cond
 	wanted int64 // the compact revision
+	// crowded says that the census may have a bucket to cut, or none at all.
+	crowded bool
 	progress
 }
 
@@ -73,21 +75,34 @@ func loadProgress(reader engine.Reader, l layout) (progress, error) {
 }
 
 // start goes on from the progress of an engine whose compact revision is given.
-func (c *collection) start(p progress, compacted int64) {
+func (c *collection) start(p progress, compacted int64, crowded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wanted, c.progress = compacted, p
+	c.wanted, c.progress, c.crowded = compacted, p, crowded
 	c.moved.Broadcast()
 }
 
-// want notes the compact revision that Apply has reached.
-func (c *collection) want(compacted int64) {
+// want notes the compact revision that Apply has reached, and whether the census has become crowded.
+func (c *collection) want(compacted int64, crowded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if compacted > c.wanted {
-		c.wanted = compacted
+	if compacted > c.wanted || crowded && !c.crowded {
+		c.wanted, c.crowded = compacted, c.crowded || crowded
 		c.moved.Broadcast()
 	}
+}
+
+// crowd notes whether the census may have something to be done.
+func (c *collection) crowd(crowded bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.crowded = crowded
+}
+
+func (c *collection) isCrowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.crowded
 }
 
 // plan returns the progress to go on from. ok says whether there is anything to do.
@@ -111,15 +126,24 @@ func (c *collection) set(p progress) {
 	c.moved.Broadcast()
 }
 
-// CollectGarbage goes through up to limit records of the revision log and removes the garbage that they tell of. It
-// reports whether there is more to do. It may run concurrently with everything.
+// CollectGarbage goes through up to limit records of the revision log and removes the garbage that they tell of; and it
+// keeps the census in order. It reports whether there is more to do. It may run concurrently with everything.
 func (s *Store) CollectGarbage(limit int) (more bool, err error) {
+	return s.tidy(context.Background(), limit)
+}
+
+func (s *Store) tidy(ctx context.Context, limit int) (more bool, err error) {
 	c := &s.collection
 	c.step.Lock()
 	defer c.step.Unlock()
+	if c.isCrowded() {
+		if err := s.balance(ctx); err != nil {
+			return false, fmt.Errorf("store: counting keys: %w", err)
+		}
+	}
 	p, ok := c.plan()
 	if !ok {
-		return false, nil
+		return c.isCrowded(), nil
 	}
 	batch := s.engine.NewBatch()
 	v := view{layout: s.layout, reader: s.engine}
@@ -136,7 +160,7 @@ func (s *Store) CollectGarbage(limit int) (more bool, err error) {
 	}
 	c.set(p)
 	_, more = c.plan()
-	return more, nil
+	return more || c.isCrowded(), nil
 }
 
 // collect fills a batch with the deletions of one step, and moves p.
@@ -228,10 +252,10 @@ func (s *Store) RunCollector(ctx context.Context, options CollectOptions) error 
 	pause := time.NewTimer(options.Pause)
 	defer pause.Stop()
 	for {
-		if err := c.wait(ctx, func() bool { return c.target != c.done || c.wanted != c.done }); err != nil {
+		if err := c.wait(ctx, func() bool { return c.target != c.done || c.wanted != c.done || c.crowded }); err != nil {
 			return err
 		}
-		if _, err := s.CollectGarbage(options.Batch); err != nil {
+		if _, err := s.tidy(ctx, options.Batch); err != nil {
 			return err
 		}
 		pause.Reset(options.Pause)

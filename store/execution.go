@@ -16,6 +16,7 @@ type execution struct {
 	hasher    hasher
 	batch     engine.Batch
 	members   members
+	census    census
 	leaseChanges
 
 	base    int64   // the revision that the batch found
@@ -64,6 +65,7 @@ func (e *execution) rollback() {
 func (e *execution) commit() {
 	for i := range e.changes {
 		c := &e.changes[i]
+		e.census.note(c)
 		e.index = append(e.index, indexRecord{c.key, c.version})
 		e.keyBytes = e.appendLogKey(e.keyBytes[:0], c.at)
 		e.valueBytes = appendLogValue(e.valueBytes[:0], &c.version, &e.garbage, c.key, c.value)

@@ -15,6 +15,7 @@ const (
 	spaceAttach  = 'k'
 	spaceLease   = 'l'
 	spaceMeta    = 'm'
+	spaceCensus  = 'n'
 	spaceLog     = 'r'
 	spaceRuntime = 's'
 	spaceIndex   = engine.Versioned

@@ -66,6 +66,7 @@ func (d *duel) open(t *rapid.T) {
 	s.chunkBytes = 3
 	s.writer.recent = newRecent(4)
 	s.writer.unflushed.size, s.writer.unflushed.room = 3, 3
+	s.writer.census.bucketKeys, s.writer.census.log = 1, 300
 	d.store = s
 }
 

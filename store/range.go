@@ -37,7 +37,7 @@ func executeRange(ctx context.Context, v *view, now moment, r *pb.RangeRequest) 
 		return nil, err
 	}
 	s := selection{request: r, fetch: fetchLimit(r)}
-	if err := v.scan(ctx, newInterval(r.Key, r.RangeEnd), rev, s.visit); err != nil {
+	if err := s.gather(ctx, v, newInterval(r.Key, r.RangeEnd), rev); err != nil {
 		return nil, err
 	}
 	response := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: now.revision}, Count: s.count}
@@ -105,19 +105,34 @@ type selection struct {
 	kept    []found
 }
 
+// gather scans an interval up to the last key that may be in the answer; what comes after it is counted.
+func (s *selection) gather(ctx context.Context, v *view, in interval, rev int64) (err error) {
+	if s.request.CountOnly {
+		s.count, err = v.count(ctx, in, rev)
+		return err
+	}
+	if err := v.scan(ctx, in, rev, s.visit); err != nil || in.single || !s.full() {
+		return err
+	}
+	after := append(bytes.Clone(s.kept[len(s.kept)-1].key), 0)
+	rest, err := v.count(ctx, interval{start: after, end: in.end}, rev)
+	s.count += rest
+	return err
+}
+
 func (s *selection) visit(f *found) (bool, error) {
 	s.count++
-	if s.request.CountOnly || s.fetch > 0 && int64(len(s.kept)) >= s.fetch || s.filtered(f) || s.full() {
-		return true, nil
+	if !s.filtered(f) {
+		f.key = bytes.Clone(f.key)
+		s.kept = append(s.kept, *f)
 	}
-	f.key = bytes.Clone(f.key)
-	s.kept = append(s.kept, *f)
-	return true, nil
+	return !s.full(), nil
 }
 
 // full reports whether nothing that comes now can be in the answer.
 func (s *selection) full() bool {
-	return s.request.Limit > 0 && int64(len(s.kept)) > s.request.Limit && !sorted(s.request)
+	n := int64(len(s.kept))
+	return s.fetch > 0 && n >= s.fetch || s.request.Limit > 0 && n > s.request.Limit && !sorted(s.request)
 }
 
 func (s *selection) filtered(f *found) bool {

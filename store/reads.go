@@ -28,7 +28,7 @@ func (s *Store) read(requested int64, answer func(*view, moment) error) error {
 			now.engine.leave()
 			return err
 		}
-		v := view{layout: s.layout, reader: now.engine}
+		v := view{layout: s.layout, reader: now.engine, census: now.census, at: now.revision}
 		err = errors.Join(answer(&v, now.moment()), v.close())
 		now.engine.leave()
 		if s.state.Load().compacted <= rev {
@@ -53,7 +53,7 @@ func (s *Store) readSnapshot(answer func(*view, moment) error) error {
 			}
 			continue
 		}
-		v := view{layout: s.layout, reader: snapshot}
+		v := view{layout: s.layout, reader: snapshot, census: now.census, at: now.revision}
 		err := errors.Join(answer(&v, now.moment()), v.close(), snapshot.Close())
 		now.engine.leave()
 		return err

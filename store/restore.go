@@ -85,7 +85,7 @@ func (s *Store) fill(next engine.Engine, at balsa.Position, r io.Reader) (conten
 		return contents{}, fmt.Errorf("%w: it is of index %d, term %d, not of index %d, term %d",
 			errStream, position.Index, position.Term, at.Index, at.Term)
 	}
-	l := &loader{layout: s.layout, engine: next, batch: next.NewBatch(), audit: audit{counters: newCounters()}}
+	l := &loader{layout: s.layout, engine: next, batch: next.NewBatch(), audit: newAudit()}
 	err = errors.Join(l.load(in), l.batch.Close())
 	if err != nil {
 		return contents{}, err
@@ -117,6 +117,7 @@ func (l *loader) load(in *streamReader) error {
 			return err
 		}
 		if !ok {
+			l.batch.Set(l.single(spaceCensus), appendCensus(nil, l.audit.census.end(), l.audit.counters.revision))
 			return l.engine.Apply(l.batch)
 		}
 		l.key, l.last = l.last, l.key

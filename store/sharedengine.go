@@ -60,6 +60,8 @@ type contents struct {
 	members  members
 	leases   *leases
 	progress progress
+	census   *buckets
+	unsaved  int // see census
 }
 
 // load reads the contents of an engine, which may be empty.
@@ -78,6 +80,9 @@ func (l layout) load(reader engine.Reader) (contents, error) {
 	if err == nil {
 		c.progress, err = loadProgress(reader, l)
 	}
+	if err == nil {
+		c.census, c.unsaved, err = l.loadCensus(reader, &c.counters)
+	}
 	if err != nil {
 		return contents{}, fmt.Errorf("store: opening group %d: %w", l.group, err)
 	}
@@ -91,11 +96,11 @@ func (s *Store) adopt(e engine.Engine, c contents, unflushed unflushed) {
 	s.writer = execution{
 		view:     view{layout: s.layout, reader: e, overlay: newOverlay()},
 		durable:  view{layout: s.layout, reader: e.Durable()},
-		counters: c.counters, members: c.members, batch: e.NewBatch(),
+		counters: c.counters, members: c.members, census: newCensus(c.census, c.unsaved), batch: e.NewBatch(),
 		recent: newRecent(defaultRecentKeys), unflushed: unflushed,
 		leaseChanges: leaseChanges{leases: c.leases, shown: c.leases.Copy(), pending: uncountedOf(c.leases)},
 	}
-	s.collection.start(c.progress, c.counters.compacted)
+	s.collection.start(c.progress, c.counters.compacted, c.census == nil)
 	s.publish()
 	s.hub.inbox.skip(c.counters.revision)
 }

@@ -52,6 +52,9 @@ func (s *snapshot) write(out *streamWriter) error {
 		return err
 	}
 	for ok := walk.First(); ok; ok = walk.Next() {
+		if walk.Key()[groupSize] == spaceCensus {
+			continue // who restores it counts by himself
+		}
 		if err := out.record(walk.Key()[groupSize:], walk.Value()); err != nil {
 			return err
 		}

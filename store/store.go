@@ -45,6 +45,7 @@ type state struct {
 	counters
 	members members
 	leases  *leases
+	census  *buckets // nil where it is not known
 	digest  Digest
 }
 
@@ -88,7 +89,8 @@ func (s *Store) publish() {
 		e.shown = e.leases.Copy()
 	}
 	s.state.Store(&state{
-		engine: s.engine, counters: e.counters, members: e.members, leases: e.shown, digest: e.counters.digest(&e.hasher),
+		engine: s.engine, counters: e.counters, members: e.members, leases: e.shown,
+		census: e.census.show(), digest: e.counters.digest(&e.hasher),
 	})
 }
 

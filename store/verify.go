@@ -16,7 +16,7 @@ func (s *Store) Verify(ctx context.Context) error {
 	snapshot := state.engine.NewSnapshot()
 	s.writing.Unlock()
 	defer state.engine.leave()
-	v := view{layout: s.layout, reader: snapshot}
+	v := view{layout: s.layout, reader: snapshot, census: state.census, at: state.revision}
 	err := v.verify(ctx, &state.counters)
 	return errors.Join(err, v.close(), snapshot.Close())
 }
@@ -31,6 +31,9 @@ func (v *view) verify(ctx context.Context, c *counters) error {
 			errCorrupt, total.size, total.digest, want.size, want.digest)
 	}
 	if err := v.verifyLeases(ctx, c); err != nil {
+		return err
+	}
+	if err := v.verifyCensus(ctx); err != nil {
 		return err
 	}
 	return v.verifyLog(ctx, c.compacted)

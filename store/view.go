@@ -14,6 +14,8 @@ type view struct {
 	layout
 	reader  engine.Reader
 	overlay *overlay // nil where committed state only is read
+	census  *buckets // as of revision at; nil where it is not known
+	at      int64
 
 	index, log engine.Iterator
 	seekKey    []byte
