@@ -29,6 +29,8 @@ type batch struct {
 	frames     []frame
 	echoOffset int64
 	echo       []run
+
+	configurations []raft.Entry // that verify has met among the frames; copies
 }
 
 const (
@@ -162,6 +164,7 @@ func (b *batch) decodeHeader(header []byte, room int64) error {
 		return fmt.Errorf("the batch says that it has %d bytes, where %d are left", b.size, room)
 	}
 	b.states, b.runs, b.frames, b.echo = b.states[:0], b.runs[:0], b.frames[:0], b.echo[:0]
+	b.configurations = nil
 	for range states {
 		b.states = append(b.states, r.state())
 	}

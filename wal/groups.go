@@ -22,6 +22,9 @@ type group struct {
 	terms  []raft.TermRun
 	spans  []span
 
+	// configurations are the entries that hold one, as recovery has met them. Once a log is open they are not kept up.
+	configurations []raft.Entry
+
 	// absent is 0 once a log is open. A replay that starts behind removed segments does not see entries up to absent, nor
 	// knows their terms; in the end they must have been given up, or replaced.
 	absent raft.Index
@@ -63,7 +66,7 @@ func (g *group) termAt(index raft.Index) raft.Term {
 // restart begins the group's log anew after before.
 func (g *group) restart(before raft.Position) {
 	g.before, g.last = before, before.Index
-	g.terms, g.spans, g.absent = nil, nil, 0
+	g.terms, g.spans, g.configurations, g.absent = nil, nil, nil, 0
 }
 
 // discard gives up the entries up to a position, which the log must hold.
@@ -142,6 +145,9 @@ func (g *group) cut(first raft.Index) {
 	for n := len(g.spans); n > 0 && g.spans[n-1].first >= first; n-- {
 		g.spans = g.spans[:n-1]
 	}
+	for n := len(g.configurations); n > 0 && g.configurations[n-1].Index() >= first; n-- {
+		g.configurations = g.configurations[:n-1]
+	}
 	g.last = first - 1
 	g.absent = min(g.absent, g.last)
 }
@@ -216,6 +222,10 @@ func (t *groups) apply(b *batch) error {
 		next += int(r.count)
 		at.Offset += int64(r.bytes)
 	}
+	for _, e := range b.configurations {
+		g := t.get(e.Group())
+		g.configurations = append(g.configurations, e)
+	}
 	for _, s := range b.states {
 		g := t.get(s.group)
 		if s.commit > g.last {
@@ -243,17 +253,27 @@ type GroupState struct {
 	Before    raft.Position  // the entry before the first one: the floor, where entries were discarded
 	Runs      []raft.TermRun // terms of the entries, ascending
 	Last      raft.Index     // Before.Index where there are no entries
+	// Configurations are the entries that hold a configuration, in order.
+	Configurations []raft.Entry
 }
 
 // Restored returns the state in the protocol's words; applied is what the state machine already holds.
 func (s GroupState) Restored(applied raft.Position) raft.Restored {
-	return raft.Restored{HardState: s.HardState, Commit: s.Commit, Applied: applied, Before: s.Before, Runs: s.Runs, Last: s.Last}
+	return raft.Restored{
+		HardState: s.HardState, Commit: s.Commit, Applied: applied, Before: s.Before, Runs: s.Runs, Last: s.Last, Configurations: s.Configurations,
+	}
 }
 
 func (t *groups) states() []GroupState {
 	states := make([]GroupState, len(t.sorted))
 	for i, g := range t.sorted {
 		states[i] = GroupState{Group: g.id, HardState: g.hard, Commit: g.commit, Before: g.before, Runs: slices.Clone(g.terms), Last: g.last}
+		for _, e := range g.configurations {
+			if e.Index() > g.before.Index {
+				states[i].Configurations = append(states[i].Configurations, e)
+			}
+		}
+		g.configurations = nil
 	}
 	return states
 }

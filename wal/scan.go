@@ -91,13 +91,18 @@ func (w *window) body(b *batch) ([]byte, error) {
 	return w.bytes(b.at.Offset+b.header, b.size-b.header)
 }
 
-// verify checks the frames of a batch; the first bad one is the error, an *unsound.
+// verify checks the frames of a batch; the first bad one is the error, an *unsound. It keeps those that hold configurations.
 func (w *window) verify(b *batch) error {
 	body, err := w.body(b)
 	if err != nil {
 		return err
 	}
-	err = b.eachFrame(body, func(_ run, _ int, _ int64, _ raft.Entry, bad error) error { return bad })
+	err = b.eachFrame(body, func(_ run, _ int, _ int64, e raft.Entry, bad error) error {
+		if bad == nil && e.Kind() == raft.EntryConfiguration {
+			b.configurations = append(b.configurations, bytes.Clone(e))
+		}
+		return bad
+	})
 	if err != nil {
 		return &unsound{err}
 	}
