@@ -43,6 +43,7 @@ func (r *run) startClients() {
 		c := &client{run: r, id: i, random: rand.New(rand.NewPCG(r.world.seed, 0x636c69<<8|uint64(i))), seen: map[string]string{}}
 		r.world.After(between(c.random, 0, r.plan.Clients.Think), c.next)
 	}
+	r.startCrowd()
 	if every := r.plan.Clients.Compact; every > 0 && !r.skipsLoad("compaction") {
 		r.operate(rand.New(rand.NewPCG(r.world.seed, 0x6f70)), every)
 	}
@@ -291,7 +292,7 @@ func (r *run) operate(random *rand.Rand, every time.Duration) {
 		if h.Up() && r.replay.revision > 2 && r.mayAsk() {
 			revision := r.replay.revision - random.Int64N(min(r.replay.revision-1, 40))
 			entry := must(store.EncodeCompaction(&pb.CompactionRequest{Revision: revision}))
-			h.Group.ProposeEntry(entry, r.patience(), func(_ balsa.Result, err error) {
+			r.command(h, "a compaction", entry, false, func(_ balsa.Result, err error) {
 				if err == nil {
 					r.counters["compactions"]++
 				}

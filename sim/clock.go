@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/balsadb/balsa/internal/actor"
+import (
+	"time"
+
+	"github.com/balsadb/balsa/internal/actor"
+)
 
 // clock is one machine's monotonic clock. It may be fast or slow, stand still, and jump: nobody above may rely on
 // more than that the protocol promises of it (E42).
@@ -8,6 +12,8 @@ type clock struct {
 	since actor.Instant // of the world: from then on the clock
 	at    actor.Instant // showed this, and went on
 	rate  int64         // with so many nanoseconds in a millisecond of the world; exact is 1e6, 0 stands still
+	// gained is by how much it has run ahead until then, of a jump a second at most: as far as leases may end early for it.
+	gained time.Duration
 }
 
 const exactRate = 1_000_000
@@ -34,6 +40,7 @@ func (c *clock) when(local, now actor.Instant) actor.Instant {
 
 // set changes the clock from now on: it jumps, and goes on at another rate.
 func (c *clock) set(now actor.Instant, jump, rate int64) {
+	c.gained = c.fast(now) + min(max(0, time.Duration(jump)), longestLeaseStep)
 	c.at = max(1, c.read(now)+actor.Instant(jump))
 	c.since, c.rate = now, rate
 }

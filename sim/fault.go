@@ -22,6 +22,7 @@ var faults = slices.Concat(networkFaults, processFaults, diskFaultList, clockFau
 var conditions = []fault{
 	{class: "network", name: "lost frames"}, {class: "network", name: "duplicated messages"},
 	{class: "load", name: "large values"}, {class: "load", name: "compaction"},
+	{class: "load", name: "wide requests"}, {class: "load", name: "watches"}, {class: "load", name: "leases"},
 }
 
 // FaultNames returns all that can be left out of a run, as "class/name".

@@ -44,7 +44,7 @@ type (
 
 // invariants returns all of them, for one run.
 func (r *run) invariants() []invariant {
-	r.replay, r.fresh = newReplay(r), &freshReads{}
+	r.replay, r.fresh, r.leases, r.watches = newReplay(r), &freshReads{}, &leasesHold{run: r}, &watchesTold{run: r}
 	return []invariant{
 		&electionSafety{leaders: map[raft.Term]raft.MemberID{}},
 		newMonotonic(r.plan.Members),
@@ -62,6 +62,8 @@ func (r *run) invariants() []invariant {
 		&bounded{run: r},
 		&notFenced{run: r},
 		r.replay,
+		r.leases,
+		r.watches,
 		&soundStates{run: r},
 		&linearizable{run: r},
 	}
@@ -131,6 +133,7 @@ func (r *run) watch() {
 		}
 		status := h.life.protocol.Status()
 		r.counters["starts: "+h.runtime.Recovery().Row]++
+		r.serve(h)
 		each(r, func(w lifeWatcher) error { return w.began(h, &status) })
 	}
 	r.cluster.onCrash = func(h *Host) {

@@ -1,14 +1,12 @@
 package sim
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"sort"
 
 	"github.com/cespare/xxhash/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/internal/history"
@@ -20,22 +18,18 @@ import (
 // applied though it was refused shows as well.
 type replay struct {
 	tally
-	run      *run
-	revision int64
-	keys     map[string][]keyVersion
+	*model
+	run *run
+	// commands are those that were asked for, by their hashes, beside the operations that are in the history.
+	commands map[uint64]*asked
 	// done is what was applied, by index: the entry at index i is done[i].
 	done []appliedCommand
-}
-
-type keyVersion struct {
-	revision int64
-	value    string // "" is absent
 }
 
 type appliedCommand struct{ payload, result uint64 }
 
 func newReplay(r *run) *replay {
-	return &replay{run: r, revision: 1, keys: map[string][]keyVersion{}, done: []appliedCommand{{}}}
+	return &replay{run: r, model: newModel(func() worldMoment { return worldMoment{r.world.now, r.fast()} }), commands: map[uint64]*asked{}, done: []appliedCommand{{}}}
 }
 
 func (*replay) name() string { return "replay in revision order" }
@@ -64,9 +58,16 @@ func (m *replay) applied(h *Host, batch *balsa.Batch) error {
 
 // command replays a command that is applied for the first time.
 func (m *replay) command(c *balsa.Command) error {
-	op := m.run.issued[xxhash.Sum64(c.Payload)]
+	hash := xxhash.Sum64(c.Payload)
+	op, other := m.run.issued[hash], m.commands[hash]
+	if op == nil && other == nil {
+		return fmt.Errorf("nobody asked for this command of kind %v", store.CommandKind(c.Payload))
+	}
+	if err := m.apply(c); err != nil {
+		return err
+	}
 	if op == nil {
-		return m.foreign(c)
+		return other.happened(c.Index)
 	}
 	switch {
 	case op.applied != 0:
@@ -76,64 +77,16 @@ func (m *replay) command(c *balsa.Command) error {
 	}
 	op.applied = c.Index
 	op.call.Happened()
-	op.expect = m.step(op.Operation)
-	if got := decodeAnswer(op.Kind, c.Result); got != op.expect {
-		return fmt.Errorf("%v of %s answered %+v, the replay says %+v", op.Kind, op.Key, short(got), short(op.expect))
-	}
+	op.expect = decodeAnswer(op.Kind, c.Result)
 	return nil
 }
 
-// step applies an operation to the model.
-func (m *replay) step(op history.Operation) history.Answer {
-	now := m.value(op.Key, m.revision)
-	switch op.Kind {
-	case history.Put:
-		m.set(op.Key, op.Value)
-	case history.Delete:
-		if now == "" {
-			return history.Answer{Revision: m.revision}
-		}
-		m.set(op.Key, "")
-		return history.Answer{Revision: m.revision, Done: true}
-	case history.Swap:
-		if now != op.Expect {
-			return history.Answer{Revision: m.revision, Value: now}
-		}
-		m.set(op.Key, op.Value)
-		return history.Answer{Revision: m.revision, Done: true}
-	}
-	return history.Answer{Revision: m.revision}
-}
-
-func (m *replay) set(key, value string) {
-	m.revision++
-	m.keys[key] = append(m.keys[key], keyVersion{m.revision, value})
-}
-
-// value returns what a key holds at a revision.
+// value returns what a key holds at a revision, "" where it is not there.
 func (m *replay) value(key string, revision int64) string {
-	versions := m.keys[key]
-	n := sort.Search(len(versions), func(i int) bool { return versions[i].revision > revision })
-	if n == 0 {
-		return ""
+	if pair := m.live(key, revision); pair != nil {
+		return string(pair.Value)
 	}
-	return versions[n-1].value
-}
-
-// foreign replays a command that no client asked for: a compaction, or a write of the run's own.
-func (m *replay) foreign(c *balsa.Command) error {
-	kind, request, err := store.DecodeCommand(c.Payload)
-	if err != nil {
-		return err
-	}
-	switch r := request.(type) {
-	case *pb.CompactionRequest:
-		return nil
-	case *pb.PutRequest:
-		m.set(string(r.Key), string(r.Value))
-		return nil
-	}
-	return fmt.Errorf("nobody asked for this command of kind %v", kind)
+	return ""
 }
 
 // answer compares what a client was answered with the replay.
@@ -167,16 +120,16 @@ func (m *replay) finish() error {
 			return fmt.Errorf("member %d is at revision %d, the replay at %d", h.ID, at, m.revision)
 		}
 	}
-	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(m.keys)) {
-		state := m.run.cluster.Hosts[0].State.(*StoreState)
-		got, err := lookUp(state, key, 0)
-		if err == nil && got.Value != m.value(key, m.revision) {
-			err = fmt.Errorf("%s is %.40q, the replay says %.40q", key, got.Value, m.value(key, m.revision))
-		}
-		errs = append(errs, err)
+	all := &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}
+	want, err := m.rangeAt(m.moment(), all)
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	got, err := m.run.cluster.Hosts[0].State.(*StoreState).Range(context.Background(), all)
+	if err == nil && !proto.Equal(got, want) {
+		err = fmt.Errorf("the keys are %.1000v, the replay says %.1000v", got, want)
+	}
+	return err
 }
 
 // short cuts a large value for an error's sentence.

@@ -39,6 +39,7 @@ func (r *run) livenessPhase() {
 	r.progress("a healed majority", majority)
 	r.heal(hosts)
 	r.progress("the healed cluster", hosts)
+	r.settle()
 	if r.world.failed == nil {
 		r.rest()
 	}
@@ -131,11 +132,10 @@ func (r *run) proposing(hosts []*Host, index *balsa.Index) func() bool {
 		asking = true
 		life := h.life
 		entry := must(store.EncodePut(&pb.PutRequest{Key: []byte("healed"), Value: fmt.Append(nil, r.world.steps)}))
-		h.Group.ProposeEntry(entry, r.patience(), func(result balsa.Result, err error) {
+		r.command(h, "a put of the run's own", entry, false, func(result balsa.Result, err error) {
 			asking = false
-			if err == nil && !life.over {
+			if err == nil {
 				*index = result.Index
-				r.acknowledged(h, result)
 			}
 		})
 		r.world.After(2*r.patience(), func() { // its life may be over
@@ -177,6 +177,9 @@ func (r *run) describe() string {
 		s := h.life.protocol.Status()
 		text += fmt.Sprintf("member %d is %v of term %d, leader %d, commit %d, last %d, stable %d, applied %d; ",
 			h.ID, s.Role, s.Term, s.Leader, s.Commit, s.Last, s.Stable, s.Applied)
+	}
+	if err := r.watches.untold(); err != nil {
+		text += err.Error()
 	}
 	return text
 }

@@ -29,6 +29,7 @@ type Plan struct {
 	// Faults are the faults that may happen, by their numbers in the list of all.
 	Faults  []int
 	Clients clientPlan
+	Crowd   crowdPlan
 }
 
 // clientPlan is what the clients do.
@@ -66,6 +67,7 @@ func NewPlan(seed uint64) Plan {
 	p.Limits = p.drawLimits(r)
 	p.Faults = drawFaults(r)
 	p.Clients = drawClients(r, p.ElectionTimeout)
+	p.Crowd = drawCrowd(seed, p.ElectionTimeout)
 	return p
 }
 

@@ -59,6 +59,9 @@ type run struct {
 	issued    map[uint64]*operation // writes, by the hash of their commands
 	replay    *replay
 	fresh     *freshReads
+	leases    *leasesHold
+	watches   *watchesTold
+	crowd     crowd
 	checks    []invariant
 	turners   []turnWatcher
 	sayers    []sayWatcher
@@ -94,7 +97,8 @@ func newRun(options RunOptions) *run {
 		counters: Counters{}, peaks: Counters{}, history: history.New(func() int64 { return int64(w.now) }),
 	}
 	r.protocols = make([]protocolView, r.plan.Members)
-	newState := map[string]func() (State, error){"memory": NewStoreState, "pebble": NewPebbleState, "none": NewVolatileState}[r.plan.Engine]
+	r.skipsCrowd()
+	newState := func() (State, error) { return newStoreState(r.plan.Engine, r.plan.Crowd.Bounds) }
 	r.cluster = must(NewCluster(w, Options{
 		Members: r.plan.Members, ElectionTimeout: r.plan.ElectionTimeout, Limits: r.plan.Limits,
 		SegmentSize: r.plan.SegmentSize, NewState: newState, IgnoreSync: options.ignoreSync, Life: r.configure,

@@ -117,13 +117,16 @@ func (t *task) dead() bool { return t.stopped || t.life.over }
 func (t *task) Wake() {
 	switch {
 	case t.dead() || t.ready:
-	case t.busy:
+	case t.busy || t.running():
 		t.again = true
 	default:
 		t.ready = true
 		t.world.ready = append(t.world.ready, t)
 	}
 }
+
+// running reports whether the task is in the midst of a turn, in which it may wake itself.
+func (t *task) running() bool { return t.world.turn != nil && t.world.turn.task == t }
 
 func (t *task) Stop() { t.stopped = true }
 

@@ -16,7 +16,8 @@ import (
 // StoreState is the production store on an engine that a power cut throws back to its last flush.
 type StoreState struct {
 	*store.Store
-	home crashable
+	home   crashable
+	bounds store.WatchBounds
 	// onApply is told of each batch that was applied, onRestore of each state that was put in another's place.
 	onApply   func(*balsa.Batch)
 	onRestore func()
@@ -30,22 +31,31 @@ type crashable interface {
 }
 
 // NewStoreState returns an empty store on the engine in memory.
-func NewStoreState() (State, error) { return openStoreState(memoryHome{engine.NewMemoryHome()}) }
+func NewStoreState() (State, error) { return newStoreState("memory", store.WatchBounds{}) }
 
 // NewVolatileState returns an empty store of which a restart finds nothing: it stands for embedders' state machines in memory.
-func NewVolatileState() (State, error) { return openStoreState(newVolatileHome()) }
+func NewVolatileState() (State, error) { return newStoreState("none", store.WatchBounds{}) }
 
 // NewPebbleState returns an empty store on Pebble, which is told to do nothing by itself: its files are no part of the trace.
-func NewPebbleState() (State, error) {
-	return openStoreState(newPebbleHome(cockroach.NewCrashableMem()))
-}
+func NewPebbleState() (State, error) { return newStoreState("pebble", store.WatchBounds{}) }
 
-func openStoreState(home crashable) (State, error) {
-	s, err := store.OpenHome(home, store.Options{Group: group})
+func openStoreState(home crashable, bounds store.WatchBounds) (State, error) {
+	s, err := store.OpenHome(home, store.Options{Group: group, WatchBounds: bounds})
 	if err != nil {
 		return nil, err
 	}
-	return &StoreState{Store: s, home: home}, nil
+	return &StoreState{Store: s, home: home, bounds: bounds}, nil
+}
+
+// newStoreState returns an empty store on an engine (Plan.Engine).
+func newStoreState(engineName string, bounds store.WatchBounds) (State, error) {
+	switch engineName {
+	case "pebble":
+		return openStoreState(newPebbleHome(cockroach.NewCrashableMem()), bounds)
+	case "none":
+		return openStoreState(newVolatileHome(), bounds)
+	}
+	return openStoreState(memoryHome{engine.NewMemoryHome()}, bounds)
 }
 
 // Apply implements balsa.StateMachine.
@@ -81,7 +91,7 @@ func (s *StoreState) machine() balsa.StateMachine {
 }
 
 // PowerCut implements State.
-func (s *StoreState) PowerCut() (State, error) { return openStoreState(s.home.crash()) }
+func (s *StoreState) PowerCut() (State, error) { return openStoreState(s.home.crash(), s.bounds) }
 
 // Digest implements State.
 func (s *StoreState) Digest() string {
