@@ -15,8 +15,12 @@ type answer string
 // answerOf puts together the messages of an answer and how it ended.
 func answerOf(c call, messages []proto.Message, err error) answer {
 	var lines []string
-	if methods[c.method].stream {
-		lines = streamLines(messages)
+	if c.method == "RangeStream" {
+		lines = chunkLines(messages)
+	} else if methods[c.method].stream {
+		for _, m := range messages {
+			lines = append(lines, "streamed "+printMessage(m))
+		}
 	} else if err == nil {
 		lines = append(lines, "ok "+printMessage(messages[0]))
 	}
@@ -31,9 +35,9 @@ func answerOf(c call, messages []proto.Message, err error) answer {
 	return answer(strings.TrimSpace(strings.Join(lines, "; ")))
 }
 
-// streamLines folds a stream into the answer that its chunks merge to: where chunks end is the server's business. What
+// chunkLines folds a stream into the answer that its chunks merge to: where chunks end is the server's business. What
 // the API promises about chunks is said where it does not hold.
-func streamLines(messages []proto.Message) []string {
+func chunkLines(messages []proto.Message) []string {
 	var lines []string
 	var whole pb.RangeResponse
 	for i, m := range messages {

@@ -30,6 +30,12 @@ var methods = map[string]method{
 	"Status":      {"/etcdserverpb.Maintenance/Status", (*pb.StatusRequest)(nil), (*pb.StatusResponse)(nil), false},
 	"Alarm":       {"/etcdserverpb.Maintenance/Alarm", (*pb.AlarmRequest)(nil), (*pb.AlarmResponse)(nil), false},
 	"MemberList":  {"/etcdserverpb.Cluster/MemberList", (*pb.MemberListRequest)(nil), (*pb.MemberListResponse)(nil), false},
+
+	"LeaseGrant":      {"/etcdserverpb.Lease/LeaseGrant", (*pb.LeaseGrantRequest)(nil), (*pb.LeaseGrantResponse)(nil), false},
+	"LeaseRevoke":     {"/etcdserverpb.Lease/LeaseRevoke", (*pb.LeaseRevokeRequest)(nil), (*pb.LeaseRevokeResponse)(nil), false},
+	"LeaseKeepAlive":  {"/etcdserverpb.Lease/LeaseKeepAlive", (*pb.LeaseKeepAliveRequest)(nil), (*pb.LeaseKeepAliveResponse)(nil), true},
+	"LeaseTimeToLive": {"/etcdserverpb.Lease/LeaseTimeToLive", (*pb.LeaseTimeToLiveRequest)(nil), (*pb.LeaseTimeToLiveResponse)(nil), false},
+	"LeaseLeases":     {"/etcdserverpb.Lease/LeaseLeases", (*pb.LeaseLeasesRequest)(nil), (*pb.LeaseLeasesResponse)(nil), false},
 }
 
 // call is one request to one member. Revisions in it are counted from the stream's beginning: see side.
@@ -86,6 +92,8 @@ func (c call) local() bool {
 		return !r.Linearizable
 	case *pb.HashRequest, *pb.HashKVRequest, *pb.StatusRequest, *pb.AlarmRequest:
 		return true
+	case *pb.LeaseKeepAliveRequest, *pb.LeaseTimeToLiveRequest, *pb.LeaseLeasesRequest:
+		return true // the header is the member's that was asked, and in etcd the list is, too
 	}
 	return false
 }

@@ -16,6 +16,7 @@ type generator struct {
 	members  int
 	revision int64          // about where the stream is by now
 	compacts map[int64]bool // the revisions that compactions were asked for
+	leases   bool           // are granted, and attached to keys
 }
 
 // newGenerator makes the generator of a seed. Equal seeds make equal streams.
@@ -183,8 +184,10 @@ func (g *generator) put() *pb.PutRequest {
 	if r.IgnoreValue && g.chance(80) {
 		r.Value = nil
 	}
-	if g.chance(3) {
-		r.Lease = g.Int64N(3) - 1 + 77 // never granted
+	if g.leases && g.chance(60) {
+		r.Lease = g.lease()
+	} else if g.chance(3) {
+		r.Lease = g.Int64N(3) - 1 + 77 // never granted, where there are no leases
 	}
 	return r
 }
@@ -297,6 +300,9 @@ func (g *generator) compare() *pb.Compare {
 		c.TargetUnion = &pb.Compare_Value{Value: g.value()}
 	case pb.Compare_LEASE:
 		c.TargetUnion = &pb.Compare_Lease{Lease: g.Int64N(2) * 77}
+		if g.leases {
+			c.TargetUnion = &pb.Compare_Lease{Lease: g.lease()}
+		}
 	}
 	if g.chance(3) {
 		g.spoil(c)

@@ -44,16 +44,26 @@ const farAway = 1 << 40
 
 // shiftRevisions adds by to each revision in m that is one: 0 and below mean something else.
 func shiftRevisions(m protoreflect.Message, by int64) {
+	mapNumbers(m, revisions, func(n int64) int64 {
+		if n > 0 && n < farAway {
+			n += by
+		}
+		return n
+	})
+}
+
+// mapNumbers puts what f makes of them into those fields of m, and of all messages in it, that are set.
+func mapNumbers(m protoreflect.Message, fields map[protoreflect.FullName]bool, f func(int64) int64) {
 	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		switch {
 		case field.Kind() == protoreflect.MessageKind && field.IsList():
 			for i := range value.List().Len() {
-				shiftRevisions(value.List().Get(i).Message(), by)
+				mapNumbers(value.List().Get(i).Message(), fields, f)
 			}
 		case field.Kind() == protoreflect.MessageKind:
-			shiftRevisions(value.Message(), by)
-		case revisions[field.FullName()] && value.Int() > 0 && value.Int() < farAway:
-			m.Set(field, protoreflect.ValueOfInt64(value.Int()+by))
+			mapNumbers(value.Message(), fields, f)
+		case fields[field.FullName()]:
+			m.Set(field, protoreflect.ValueOfInt64(f(value.Int())))
 		}
 		return true
 	})

@@ -25,6 +25,8 @@ type side struct {
 	// server had been fresh, at revision 1.
 	shift int64
 	last  int // the member that was asked last
+	// leases are those that were granted since the stream began.
+	leases leases
 	// tamper plants a difference: it may change a call before it is made, and an answer before it is looked at.
 	tamper tamper
 }
@@ -62,12 +64,15 @@ func (s *side) do(ctx context.Context, c call) (answer, error) {
 	}
 	request := proto.Clone(c.request)
 	shiftRevisions(request.ProtoReflect(), s.shift)
+	s.leases.toServer(request)
+	asked := time.Now()
 	messages, err := invoke(ctx, s.conns[member], methods[c.method], request)
 	if status.Code(err) == codes.Unavailable && !s.servers.Members[member].Running() {
 		return "", fmt.Errorf("%s member %d has died: %s", s.name, member+1, s.servers.Logs())
 	}
 	for _, m := range messages {
 		shiftRevisions(m.ProtoReflect(), -s.shift)
+		s.leases.normalize(request, m, err, asked)
 		normalize(request, m)
 		if s.tamper.answer != nil {
 			s.tamper.answer(c, m)
@@ -112,7 +117,7 @@ func invoke(ctx context.Context, conn *grpc.ClientConn, m method, request proto.
 	}
 }
 
-// reset makes the server as good as fresh: no keys, and no revision to be read but the latest, which counts as 1.
+// reset makes the server as good as fresh: no keys, no leases, and no revision to be read but the latest, which counts as 1.
 func (s *side) reset(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -120,6 +125,9 @@ func (s *side) reset(ctx context.Context) error {
 	everything := []byte{0}
 	// The marker makes sure that there is a revision to compact, also where the last stream had compacted them all.
 	if _, err := kv.Put(ctx, &pb.PutRequest{Key: []byte("marker")}); err != nil {
+		return fmt.Errorf("resetting %s: %w", s.name, err)
+	}
+	if err := s.revokeAll(ctx); err != nil {
 		return fmt.Errorf("resetting %s: %w", s.name, err)
 	}
 	deleted, err := kv.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: everything, RangeEnd: everything})
@@ -131,5 +139,6 @@ func (s *side) reset(ctx context.Context) error {
 		return fmt.Errorf("resetting %s: %w", s.name, err)
 	}
 	s.shift, s.last = revision-1, 0
+	s.leases = leases{ordered: len(s.conns) == 1}
 	return nil
 }

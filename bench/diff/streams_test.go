@@ -17,7 +17,7 @@ func TestRandomStreams(t *testing.T) {
 	for _, members := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d members", members), func(t *testing.T) {
 			p := sides(t, members, servers.Kind(*peer))
-			streams(t, p, members, 20)
+			streams(t, p, 20, func(seed uint64) []call { return newGenerator(seed, members).stream(*calls) })
 		})
 	}
 }
@@ -25,10 +25,13 @@ func TestRandomStreams(t *testing.T) {
 // TestReferenceAgreesWithItself shows that the comparison is sound: two etcd clusters, which differ in all that
 // depends on chance, time and place, give no difference.
 func TestReferenceAgreesWithItself(t *testing.T) {
-	streams(t, sides(t, 1, servers.Etcd), 1, 8)
+	p := sides(t, 1, servers.Etcd)
+	streams(t, p, 8, func(seed uint64) []call { return newGenerator(seed, 1).stream(*calls) })
+	streams(t, p, 8, func(seed uint64) []call { return newLeaseGenerator(seed, 1).leaseStream(*calls) })
 }
 
-func streams(t *testing.T, p pair, members, n int) {
+// streams compares n streams, or those of some time, each made of a seed.
+func streams(t *testing.T, p pair, n int, streamOf func(seed uint64) []call) {
 	t.Helper()
 	first := firstSeed()
 	t.Logf("seeds from %d", first)
@@ -36,7 +39,7 @@ func streams(t *testing.T, p pair, members, n int) {
 	made := uint64(0)
 	defer func() { t.Logf("%d streams of %d calls agreed", made, *calls) }()
 	for i := uint64(0); int(i) < n || *long > 0 && time.Now().Before(until); i++ {
-		stream := newGenerator(first+i, members).stream(*calls)
+		stream := streamOf(first + i)
 		d, err := p.run(t.Context(), stream)
 		if err != nil {
 			t.Fatalf("seed %d: %v", first+i, err)
@@ -63,7 +66,7 @@ func TestASeedMakesOneStream(t *testing.T) {
 
 // TestCallsAreReadAsTheyArePrinted: a stream that failed is kept as the text that was printed of it.
 func TestCallsAreReadAsTheyArePrinted(t *testing.T) {
-	for _, c := range newGenerator(7, 3).stream(2000) {
+	for _, c := range append(newGenerator(7, 3).stream(2000), newLeaseGenerator(7, 3).leaseStream(1000)...) {
 		again, err := parseCall(c.String())
 		if err != nil {
 			t.Fatal(err)
@@ -116,24 +119,29 @@ var planted = map[string]tamper{
 func TestPlantedDifferencesAreFound(t *testing.T) {
 	for name, fault := range planted {
 		t.Run(name, func(t *testing.T) {
-			p := sides(t, 1, servers.Etcd)
-			p.peer.tamper = fault
-			for s := uint64(1); s <= 20; s++ {
-				d, err := p.run(t.Context(), newGenerator(s, 1).stream(100))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d == nil {
-					continue
-				}
-				small := p.shrink(t.Context(), d, 200)
-				t.Logf("seed %d, call %d, shrunk to:\n%s", s, len(d.stream), p.describe(small))
-				if len(small.stream) > 4 {
-					t.Errorf("a stream of %d calls should have been shrunk to 4 at most", len(small.stream))
-				}
-				return
-			}
-			t.Fatal("2,000 calls did not find it")
+			findPlanted(t, fault, func(seed uint64) []call { return newGenerator(seed, 1).stream(100) })
 		})
 	}
+}
+
+func findPlanted(t *testing.T, fault tamper, streamOf func(seed uint64) []call) {
+	t.Helper()
+	p := sides(t, 1, servers.Etcd)
+	p.peer.tamper = fault
+	for s := uint64(1); s <= 20; s++ {
+		d, err := p.run(t.Context(), streamOf(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == nil {
+			continue
+		}
+		small := p.shrink(t.Context(), d, 200)
+		t.Logf("seed %d, call %d, shrunk to:\n%s", s, len(d.stream), p.describe(small))
+		if len(small.stream) > 4 {
+			t.Errorf("a stream of %d calls should have been shrunk to 4 at most", len(small.stream))
+		}
+		return
+	}
+	t.Fatal("2,000 calls did not find it")
 }

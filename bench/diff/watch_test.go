@@ -28,7 +28,7 @@ func TestWatchStreams(t *testing.T) {
 			t.Logf("seeds from %d", first)
 			until, n := time.Now().Add(*long/2), uint64(0)
 			for ; n < 8 || time.Now().Before(until); n++ {
-				script := watchScript(newGenerator(first+n, members), *calls)
+				script := watchScript(newLeaseGenerator(first+n, members), *calls)
 				if want, got := p.follow(t, script); want != got {
 					t.Fatalf("seed %d: the watchers are told differently\n%s\n%s: %s\n%s: %s\nagain: go test ./diff -run '%s' -seed %d -calls %d",
 						first+n, describeScript(script), p.reference.name, short(want, got), p.peer.name, short(got, want), t.Name(), first+n, *calls)
@@ -90,7 +90,7 @@ func TestPlantedDifferencesInWatchesAreFound(t *testing.T) {
 			p := sides(t, 1, servers.Etcd)
 			p.peer.tamper.watch = fault
 			for s := uint64(1); s <= 20; s++ {
-				if want, got := p.follow(t, watchScript(newGenerator(s, 1), *calls)); want != got {
+				if want, got := p.follow(t, watchScript(newLeaseGenerator(s, 1), *calls)); want != got {
 					t.Logf("seed %d: %s\n%s", s, short(want, got), short(got, want))
 					return
 				}
@@ -128,7 +128,10 @@ func watchScript(g *generator, n int) (script []watchStep) {
 			g.revision += 2 // follower.sync
 		default:
 			c := g.call()
-			if slices.Contains([]string{"Put", "DeleteRange", "Txn", "Compact"}, c.method) {
+			if g.chance(15) {
+				c = g.leaseCall()
+			}
+			if slices.Contains([]string{"Put", "DeleteRange", "Txn", "Compact", "LeaseGrant", "LeaseRevoke"}, c.method) {
 				script = append(script, watchStep{call: &c})
 			}
 		}
@@ -328,6 +331,7 @@ func (f *follower) hear(ctx context.Context) (*pb.WatchResponse, error) {
 func (f *follower) note(r *pb.WatchResponse) {
 	shifted := proto.CloneOf(r)
 	shiftRevisions(shifted.ProtoReflect(), -f.side.shift)
+	f.side.leases.fromServer(shifted)
 	if f.side.tamper.watch != nil {
 		f.side.tamper.watch(shifted)
 	}
