@@ -120,14 +120,17 @@ func (s *countedStream) RecvMsg(m any) error {
 	return err
 }
 
-// admitRequest refuses what is over the bound, and what asks for a member that knows a leader while none is
-// known. Only then is the request's metadata looked at.
+// admitRequest refuses what is over the bound, and what asks for a member that knows a leader where none is known for too
+// long. Only without a leader is the request's metadata looked at.
 func (s *Server) admitRequest(ctx context.Context) error {
-	if s.group.Leadership().Leader == 0 && requiresLeader(ctx) {
-		return rpctypes.ErrGRPCNoLeader
-	}
 	if !s.requests.take(1) {
 		return rpctypes.ErrGRPCRequestTooManyRequests
+	}
+	if s.group.Leadership().Leader == 0 && requiresLeader(ctx) {
+		if err := s.awaitLeader(ctx); err != nil {
+			s.requests.give(1)
+			return err
+		}
 	}
 	return nil
 }

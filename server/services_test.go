@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -201,8 +203,9 @@ func TestReflectionNamesTheServices(t *testing.T) {
 }
 
 func TestRequireLeader(t *testing.T) {
-	member := startStore(t)
-	kv := pb.NewKVClient(dial(t, member.address))
+	kvs, group := newStore(t)
+	_, address := start(t, Config{Group: group, Store: kvs, LeaderTimeout: 30 * time.Millisecond})
+	kv := pb.NewKVClient(dial(t, address))
 	put := func(md ...string) error {
 		_, err := kv.Put(metadata.NewOutgoingContext(t.Context(), metadata.Pairs(md...)), &pb.PutRequest{Key: []byte("k")})
 		return err
@@ -210,10 +213,10 @@ func TestRequireLeader(t *testing.T) {
 	if err := put("hasleader", "true"); err != nil {
 		t.Errorf("with a leader: %v", err)
 	}
-	member.group.leadership.Store(&raft.Leadership{Term: 4})
-	proposals := member.group.proposals.Load()
+	group.leadership.Store(&raft.Leadership{Term: 4})
+	proposals := group.proposals.Load()
 	wantStatus(t, "without a leader", put("hasleader", "true"), rpctypes.ErrGRPCNoLeader)
-	if n := member.group.proposals.Load() - proposals; n != 0 {
+	if n := group.proposals.Load() - proposals; n != 0 {
 		t.Errorf("proposed %d times", n)
 	}
 	for _, md := range [][]string{{"hasleader", "false"}, {"client-api-version", "3.7"}} {
@@ -226,6 +229,43 @@ func TestRequireLeader(t *testing.T) {
 		_, err = stream.Recv()
 	}
 	wantStatus(t, "stream without a leader", err, rpctypes.ErrGRPCNoLeader)
+}
+
+// Who needs a leader and comes between two of them, as a client does whose member, the leader, was killed, waits for the next one.
+func TestRequireLeaderBetweenTwo(t *testing.T) {
+	kvs, group := newStore(t)
+	s, address := start(t, Config{Group: group, Store: kvs, LeaderTimeout: time.Hour})
+	connection := dial(t, address)
+	leader := group.Leadership()
+	for name, ask := range map[string]func(context.Context) error{
+		"put": func(ctx context.Context) error {
+			_, err := pb.NewKVClient(connection).Put(ctx, &pb.PutRequest{Key: []byte("k")})
+			return err
+		},
+		"watch": func(ctx context.Context) error {
+			stream, err := pb.NewWatchClient(connection).Watch(ctx)
+			if err == nil {
+				err = stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
+					CreateRequest: &pb.WatchCreateRequest{Key: []byte("k")},
+				}})
+			}
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		},
+	} {
+		group.leadership.Store(&raft.Leadership{Term: 4})
+		answered := make(chan error, 1)
+		go func() { answered <- ask(clientv3.WithRequireLeader(t.Context())) }()
+		for s.requests.n.Load() == 0 && len(answered) == 0 {
+			runtime.Gosched()
+		}
+		group.leadership.Store(&leader)
+		if err := <-answered; err != nil {
+			t.Errorf("%s between two leaders: %v", name, err)
+		}
+	}
 }
 
 // What is over the bound is refused at once, and what was refused does not count.

@@ -1,14 +1,18 @@
 package server
 
 import (
+	"context"
 	"sync"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // leaderWatch tells streams that need a leader when there was none for too long.
 type leaderWatch struct {
-	mu   sync.Mutex
-	lost chan struct{} // closed when it is
+	mu    sync.Mutex
+	known time.Time     // when there was one last, about
+	lost  chan struct{} // closed when it is
 }
 
 // leaderLost returns a channel that is closed once this member has not known a leader for Config.LeaderTimeout.
@@ -19,6 +23,27 @@ func (s *Server) leaderLost() <-chan struct{} {
 		s.leader.lost = make(chan struct{})
 	}
 	return s.leader.lost
+}
+
+// awaitLeader waits until this member knows a leader, as long as a stream that is there lives without one: whoever comes anew
+// since their own member was killed must not be refused for the milliseconds that the others take to elect.
+func (s *Server) awaitLeader(ctx context.Context) error {
+	s.leader.mu.Lock()
+	deadline := s.leader.known.Add(s.config.LeaderTimeout)
+	s.leader.mu.Unlock()
+	for attempt := 0; s.group.Leadership().Leader == 0; attempt++ {
+		if !pause(ctx, deadline, attempt) {
+			return rpctypes.ErrGRPCNoLeader
+		}
+	}
+	return nil
+}
+
+// knowLeader notes that there is a leader.
+func (s *Server) knowLeader(now time.Time) {
+	s.leader.mu.Lock()
+	defer s.leader.mu.Unlock()
+	s.leader.known = now
 }
 
 // watchGroup looks whether there is a leader, and whether the group works, until the server stops. Requests learn that
@@ -36,6 +61,7 @@ func (s *Server) watchGroup() {
 			}
 			if s.group.Leadership().Leader != 0 {
 				known = now
+				s.knowLeader(now)
 			} else if now.Sub(known) >= s.config.LeaderTimeout {
 				s.loseLeader()
 			}
