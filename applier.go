@@ -25,8 +25,10 @@ type applier struct {
 	flusher *flusher // nil for a state machine in memory
 
 	applied Position
-	batch   Batch
-	bytes   int // of entries in batch
+	// configuration is the last one that was applied, nil where none was; adopted is that of the batch.
+	configuration, adopted *raft.ConfigurationAt
+	batch                  Batch
+	bytes                  int // of entries in batch
 	// waiters belong to commands of the batch, in index order.
 	waiters []waiter
 	// results go back to the members that forwarded the commands.
@@ -46,8 +48,9 @@ type applyBatch struct {
 	stop    error // set where the group stops: everything that waits ends with it
 
 	replica  *replica
-	applied  Index    // how far the state machine is; 0 where an earlier batch of the same turn says so
-	restored Position // a snapshot that the state machine took; such a batch has nothing else
+	applied  Index                 // how far the state machine is; 0 where an earlier batch of the same turn says so
+	restored Position              // a snapshot that the state machine took; such a batch has nothing else
+	covered  *raft.ConfigurationAt // of it
 	results  []forwardedResult
 }
 
@@ -125,6 +128,8 @@ func (a *applier) add(b *applyBatch) {
 		case raft.EntryNormal:
 			a.batch.Commands = append(a.batch.Commands, Command{Index: e.Index(), Term: e.Term(), Payload: e.Payload()})
 		case raft.EntryNoop:
+		case raft.EntryConfiguration:
+			a.adopt(e)
 		default: // skipping it would let this replica diverge from those that know it
 			a.fence(fmt.Errorf("the entry at index %d is of kind %v, which this build does not know: a newer one wrote it", e.Index(), e.Kind()))
 		}
@@ -144,6 +149,10 @@ func (a *applier) apply() {
 			a.fence(err)
 		} else {
 			a.applied = a.batch.Position
+			if a.adopted != nil {
+				a.configuration = a.adopted
+				a.group.settled.Store(a.adopted)
+			}
 			a.group.applied.Store(uint64(a.applied.Index))
 			a.group.appliedCommands.Add(uint64(len(a.batch.Commands)))
 			took := a.group.host.scheduler.Now() - start
@@ -154,17 +163,29 @@ func (a *applier) apply() {
 	a.answer()
 	clear(a.batch.Commands)
 	a.batch = Batch{Commands: a.batch.Commands[:0]}
+	a.adopted = nil
 	a.bytes = 0
 }
 
-// snapshot takes the state as it is now.
-func (a *applier) snapshot() (state Snapshot, at Position, err error) {
+// adopt makes a configuration what the batch has the state machine remember.
+func (a *applier) adopt(e raft.Entry) {
+	c, err := raft.DecodeConfiguration(e.Payload())
+	if err != nil {
+		a.fence(fmt.Errorf("the entry at index %d: %w", e.Index(), err))
+		return
+	}
+	a.adopted = &raft.ConfigurationAt{Index: e.Index(), Configuration: c}
+	a.batch.Runtime = encodeRuntime(a.adopted)
+}
+
+// snapshot takes the state as it is now, with what the runtime remembers beside it.
+func (a *applier) snapshot() (state Snapshot, at Position, runtime []byte, err error) {
 	machine, ok := a.machine.(Snapshotter)
 	switch {
 	case a.err != nil:
-		return nil, at, a.err
+		return nil, at, nil, a.err
 	case !ok:
-		return nil, at, fmt.Errorf("a %T cannot give a snapshot", a.machine)
+		return nil, at, nil, fmt.Errorf("a %T cannot give a snapshot", a.machine)
 	}
 	err = guarded(func() error {
 		if state, err = machine.Snapshot(); err != nil {
@@ -177,9 +198,9 @@ func (a *applier) snapshot() (state Snapshot, at Position, err error) {
 			at.Index, at.Term, a.applied.Index, a.applied.Term), state.Close())
 	})
 	if err != nil {
-		return nil, at, fmt.Errorf("the state machine gave no snapshot at index %d: %w", a.applied.Index, err)
+		return nil, at, nil, fmt.Errorf("the state machine gave no snapshot at index %d: %w", a.applied.Index, err)
 	}
-	return state, at, nil
+	return state, at, encodeRuntime(a.configuration), nil
 }
 
 // restore gives the state machine a snapshot, unless it is further already, and tells the loop. What was committed below
@@ -189,7 +210,7 @@ func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
 		return a.err
 	}
 	if entry.Position.Index > a.applied.Index {
-		err := w.restore(entry, a.machine.(Snapshotter))
+		covered, err := w.restore(entry, a.machine.(Snapshotter))
 		if failed := (*panicError)(nil); errors.As(err, &failed) {
 			a.fence(err) // nobody knows what the state is now
 		}
@@ -197,11 +218,15 @@ func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
 			return err
 		}
 		a.applied = entry.Position
+		if covered != nil {
+			a.configuration = covered
+			a.group.settled.Store(covered)
+		}
 		a.group.applied.Store(uint64(a.applied.Index))
 		a.unflushed = 0
 		a.wakeWaits()
 	}
-	a.loop.applied.Post(&applyBatch{replica: a.replica, restored: entry.Position})
+	a.loop.applied.Post(&applyBatch{replica: a.replica, restored: entry.Position, covered: a.configuration})
 	return nil
 }
 

@@ -79,6 +79,10 @@ type GroupConfig struct {
 	// Members is the configuration that the group starts from, the same on every member. Empty where the host was
 	// made by Open: all hosts that it knows.
 	Members []raft.Member
+	// Configuration takes the place of Members where it is set: with addresses, so that members who join later are told them, or, for a
+	// member that joins a running group, the configuration that it was told (Group.Settled of another member). What the log and
+	// the state machine say of later configurations goes before it, so that it is given again at each start.
+	Configuration *raft.Configuration
 	// StateMachine is what is replicated. Required. A plain StateMachine is given the whole log again at each
 	// start; a DurableStateMachine what follows its Applied.
 	StateMachine StateMachine
@@ -95,6 +99,11 @@ type GroupConfig struct {
 	// OnLeadership is told whenever this member's role, term or idea of the leader changes. It is called from
 	// the host's loop and must not block.
 	OnLeadership func(Leadership)
+	// OnMembership is told of each configuration that comes into force here, and again once it is committed. OnRemoved is told, once, that
+	// this member was removed, and how that is known: nothing is left to do for it but to stop. Both are called from the host's
+	// loop and must not block.
+	OnMembership func(Membership)
+	OnRemoved    func(reason string)
 }
 
 // GroupLimits bound a group's memory. What is over a bound is refused at once with ErrOverloaded and
@@ -139,6 +148,12 @@ func (c GroupConfig) withDefaults(self MemberID) (GroupConfig, error) {
 	}
 	if c.StateMachine == nil {
 		return c, fmt.Errorf("group %d: GroupConfig.StateMachine is nil", c.ID)
+	}
+	if c.Configuration != nil {
+		c.Members = nil
+		for i := range c.Configuration.Seats {
+			c.Members = append(c.Members, c.Configuration.Seats[i].Member)
+		}
 	}
 	if !slices.ContainsFunc(c.Members, func(m raft.Member) bool { return m.ID == self }) {
 		return c, fmt.Errorf("group %d: member %d is not among its members %v", c.ID, self, c.Members)

@@ -39,6 +39,8 @@ var (
 	// ErrFenced is wrapped where the group was stopped on this host because going on would not be safe: its state machine
 	// failed or panicked, an assertion of the protocol failed, or the log's disk did. Other groups go on, save after a disk failure.
 	ErrFenced = errors.New("group fenced on this host")
+	// ErrMembersFixed says that the members of a group cannot change, since its state machine does not store who they are.
+	ErrMembersFixed = errors.New("the members of this group cannot change")
 	// ErrTransferFailed says that a leadership transfer did not come about; the leader, whoever it is, goes on.
 	ErrTransferFailed = errors.New("leadership was not transferred")
 )

@@ -51,6 +51,7 @@ func (r *replica) stop(err error) {
 	r.stopped = err
 	r.endSends()
 	r.giveUpWaiting(err)
+	r.giveUpChanges(err)
 	r.doubtForwarded(err)
 	r.releaseHeld()
 	for i := range r.proposals {

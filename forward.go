@@ -159,6 +159,8 @@ func (r *replica) results(items []wire.Result) {
 			result := Result{Index: item.Index, Term: item.Term, Value: item.Value}
 			r.batch().waits = append(r.batch().waits, appliedWait{index: item.Index, done: p.done, result: result, bytes: len(p.entry)})
 			p.settled, p.proposal = true, proposal{}
+		case wire.CodeChangeRefused:
+			r.answerForward(p, Result{}, changeRefused(item))
 		case wire.CodeNotLeader:
 			p.settled = true
 			p.proposal.id = 0
@@ -182,7 +184,7 @@ func (r *replica) accept(from MemberID, p *wire.ForwardProposals) {
 		waiting := r.group.forwardedBytes.Add(bytes)
 		taken := proposal{replica: r, entry: item.Entry, deadline: deadline, from: from, id: item.ID}
 		switch {
-		case item.Entry.Kind() != raft.EntryNormal:
+		case item.Entry.Kind() != raft.EntryNormal && item.Entry.Kind() != raft.EntryConfiguration:
 			r.refuse(&taken, fmt.Errorf("%w: an entry of kind %v cannot be proposed", ErrTooLarge, item.Entry.Kind()))
 		case waiting > int64(r.config.Limits.ForwardedBytes):
 			r.refuse(&taken, fmt.Errorf("%w: the leader has forwarded commands of %d bytes waiting", ErrOverloaded, waiting-bytes))
@@ -194,6 +196,9 @@ func (r *replica) accept(from MemberID, p *wire.ForwardProposals) {
 
 // refusal is the answer to a forwarded proposal that was not appended.
 func refusal(id uint64, err error) wire.Result {
+	if result, ok := changeRefusal(id, err); ok {
+		return result
+	}
 	result := wire.Result{ID: id, Text: err.Error(), Code: wire.CodeUnknown}
 	var notLeader *NotLeaderError
 	switch {

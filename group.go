@@ -36,6 +36,8 @@ type Group struct {
 	snapshotsSent         atomic.Uint64
 	snapshotsInstalled    atomic.Uint64
 	leadership            atomic.Pointer[Leadership]
+	membership            atomic.Pointer[Membership]
+	settled               atomic.Pointer[raft.ConfigurationAt]
 	fenced                atomic.Pointer[fencedError]
 	recovered             atomic.Bool
 	ready                 chan struct{}
@@ -50,7 +52,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	}
 	now := h.scheduler.Now()
 	protocol, err := raft.New(raft.Config{
-		Group: config.ID, Self: h.config.Member, Members: config.Members,
+		Group: config.ID, Self: h.config.Member, Members: config.Members, Configuration: config.Configuration,
 		ElectionTimeout: config.ElectionTimeout, HeartbeatInterval: config.HeartbeatInterval,
 		Random: h.config.Random, Limits: config.Limits.Protocol,
 	}, restored, raft.Instant(now))
@@ -60,6 +62,16 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	h.watched(config.ID, protocol)
 	g := &Group{id: config.ID, host: h, limits: config.Limits, onLeadership: config.OnLeadership, ready: make(chan struct{})}
 	g.leadership.Store(&Leadership{Term: restored.HardState.Term})
+	membership := protocol.Membership()
+	g.membership.Store(&membership)
+	settled := raft.ConfigurationAt{Configuration: raft.FirstConfiguration(config.Members)}
+	switch {
+	case restored.Configuration != nil:
+		settled = *restored.Configuration
+	case config.Configuration != nil:
+		settled.Configuration = *config.Configuration
+	}
+	g.settled.Store(&settled)
 	g.applied.Store(uint64(restored.Applied.Index))
 	g.replica = &replica{
 		loop: h.loop, group: g, config: config, raft: protocol, expiry: actor.Never,
@@ -69,7 +81,8 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 		recorder:  newRecorder(config.RecordedEvents),
 		forwarded: forwards{first: h.config.Random()},
 	}
-	g.applier = &applier{group: g, loop: h.loop, replica: g.replica, machine: config.StateMachine, applied: restored.Applied}
+	g.applier = &applier{group: g, loop: h.loop, replica: g.replica, machine: config.StateMachine, applied: restored.Applied,
+		configuration: restored.Configuration}
 	g.replica.applier = g.applier
 	if machine, durable := config.StateMachine.(DurableStateMachine); durable {
 		g.flusher = &flusher{group: g, loop: h.loop, replica: g.replica, machine: machine}
@@ -98,6 +111,8 @@ func (r *replica) join() {
 	}
 	r.durableTo(r.durable)
 	r.checkRecovered()
+	l.adjustPeers(r, r.group.membership.Load())
+	r.checkRemoved()
 	l.touch(r)
 }
 

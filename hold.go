@@ -59,6 +59,8 @@ func (r *replica) expire() {
 	}
 	r.forwarded.expire(r)
 	r.expireTransfers()
+	r.expireChanges()
+	r.expireExpulsions()
 }
 
 func (r *replica) expireHeld() {

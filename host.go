@@ -93,7 +93,7 @@ func OpenHost(config HostConfig) (*Host, error) {
 
 // StartGroup starts this host's member of a group. A group that was closed can be started again only by a new host.
 func (h *Host) StartGroup(config GroupConfig) (*Group, error) {
-	if len(config.Members) == 0 {
+	if len(config.Members) == 0 && config.Configuration == nil {
 		config.Members = h.members
 	}
 	config, err := config.withDefaults(h.config.Member)
@@ -132,6 +132,12 @@ func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Posi
 		if err == nil {
 			durable, err = machine.Durable()
 		}
+		if keeper, ok := machine.(RuntimeKeeper); ok && err == nil {
+			var kept []byte
+			if kept, err = keeper.Runtime(); err == nil {
+				restored.Configuration, err = decodeRuntime(kept)
+			}
+		}
 		if err == nil {
 			err = h.snapshots.spool.RemoveOlder(config.ID, math.MaxUint64) // what was being sent or received
 		}
@@ -139,7 +145,7 @@ func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Posi
 			return restored, durable, fmt.Errorf("group %d: finding out how far the state machine is: %w", config.ID, err)
 		}
 	case Snapshotter:
-		if restored.Applied, err = h.snapshots.recover(config.ID, machine); err != nil {
+		if restored.Applied, restored.Configuration, err = h.snapshots.recover(config.ID, machine); err != nil {
 			return restored, durable, fmt.Errorf("group %d: %w", config.ID, err)
 		}
 		durable = restored.Applied

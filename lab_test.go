@@ -45,6 +45,11 @@ type labMember struct {
 	group    *Group
 	receiver transport.Receiver
 	up       bool
+
+	joins    *raft.Configuration // what it was told when it joined; nil for the first members
+	peers    map[MemberID]string // what its transport was told
+	expelled []MemberID
+	removed  []string // what it was told about itself
 }
 
 type labFrame struct {
@@ -93,6 +98,10 @@ func (m *labMember) tryStart(machine StateMachine) (err error) {
 	for _, other := range m.lab.members {
 		config.Members = append(config.Members, raft.Member{ID: other.id})
 	}
+	if m.joins != nil {
+		config.Members, config.Configuration = nil, m.joins
+	}
+	config.OnRemoved = func(reason string) { m.removed = append(m.removed, reason) }
 	if m.lab.config != nil {
 		m.lab.config(&config)
 	}
@@ -327,6 +336,9 @@ func (m *labMember) SendBulk(to raft.MemberID, parts [][]byte) bool { return m.s
 
 func (m *labMember) send(to raft.MemberID, parts [][]byte, bulk bool) bool {
 	l := m.lab
+	if int(to) > len(l.members) || slices.Contains(m.expelled, to) {
+		return false
+	}
 	if !l.member(to).up || l.member(to).receiver == nil || l.full[[2]MemberID{m.id, to}] {
 		return false
 	}
@@ -337,6 +349,19 @@ func (m *labMember) send(to raft.MemberID, parts [][]byte, bulk bool) bool {
 }
 
 func (m *labMember) Close() error { return nil }
+
+func (m *labMember) SetPeer(id MemberID, urls []string) error {
+	if m.peers == nil {
+		m.peers = map[MemberID]string{}
+	}
+	m.peers[id] = strings.Join(urls, ",")
+	return nil
+}
+
+func (m *labMember) Expel(id MemberID) {
+	m.expelled = append(m.expelled, id)
+	delete(m.peers, id)
+}
 
 type labScheduler struct {
 	lab    *lab

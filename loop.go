@@ -30,6 +30,8 @@ type loop struct {
 	timers      timers
 	outboxes    map[MemberID]*outbox
 	outboxOrder []*outbox
+	peers       map[MemberID]string // where the transport was told that they are
+	expelled    []MemberID
 }
 
 // arrival is what the transport tells: a packet, or news of a connection.
@@ -50,7 +52,7 @@ const (
 )
 
 func newLoop(h *Host) *loop {
-	return &loop{host: h, replicas: map[GroupID]*replica{}, outboxes: map[MemberID]*outbox{}}
+	return &loop{host: h, replicas: map[GroupID]*replica{}, outboxes: map[MemberID]*outbox{}, peers: map[MemberID]string{}}
 }
 
 // bind lets posts wake the loop.
@@ -195,7 +197,7 @@ func (l *loop) takeApplied() {
 		for i := range b.results {
 			l.answerForwarded(r, b.results[i].to, b.results[i].result)
 		}
-		r.noteRestored(b.restored)
+		r.noteRestored(b.restored, b.covered)
 		r.noteApplied(b.applied)
 		r.recycle(b)
 		l.touch(r)

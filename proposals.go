@@ -161,7 +161,7 @@ func (r *replica) propose() {
 	r.spare = batch
 	switch {
 	case r.leadership.Role == raft.Leader:
-		r.append(batch)
+		r.append(r.changeMembers(batch))
 	case r.leadership.Leader != 0:
 		r.forward(batch)
 	default:

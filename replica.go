@@ -27,7 +27,11 @@ type replica struct {
 	reading  []readers
 	lastRead raft.ReadID
 
-	transfers []transferWait
+	transfers  []transferWait
+	changes    []changeWait
+	expulsions []expulsion
+	// saidRemoved: it was told that this member was removed.
+	saidRemoved bool
 
 	applied   Index // what the applier has reported
 	recoverTo Index // what the log had recorded as committed when this host started; 0 once applied
@@ -143,8 +147,12 @@ func (r *replica) carryOut(o raft.Output) {
 		r.needSnapshot(need)
 	}
 	r.finishReads(o.Reads)
+	if o.Membership != nil {
+		r.changeMembership(*o.Membership)
+	}
 	if o.Leadership != nil {
 		r.changeLeadership(*o.Leadership)
+		r.checkRemoved()
 	}
 }
 
@@ -190,13 +198,13 @@ func (r *replica) noteApplied(index Index) {
 }
 
 // noteRestored takes note of a snapshot that the state machine took.
-func (r *replica) noteRestored(at Position) {
+func (r *replica) noteRestored(at Position, covered *raft.ConfigurationAt) {
 	if at.Index == 0 {
 		return
 	}
 	r.applied = max(r.applied, at.Index)
 	r.note(event{what: "snapshot installed", term: at.Term, index: at.Index})
-	r.guard(func() { r.raft.Install(r.now(), at, nil) })
+	r.guard(func() { r.raft.Install(r.now(), at, covered) })
 	r.group.committed.Store(max(r.group.committed.Load(), uint64(at.Index)))
 	r.checkRecovered()
 }
@@ -216,6 +224,7 @@ func (r *replica) changeLeadership(now Leadership) {
 	if was.Role == raft.Leader && (now.Role != raft.Leader || now.Term != was.Term) {
 		r.endSends()
 		r.giveUpWaiting(ErrLeaderChanged)
+		r.giveUpChanges(ErrLeaderChanged)
 	}
 	if was.Leader != now.Leader || was.Term != now.Term {
 		r.doubtForwarded(ErrLeaderChanged)

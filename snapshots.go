@@ -80,19 +80,19 @@ func (w *snapshotWorker) make(s *shelf) {
 	s.making = true
 	a := s.replica.applier
 	a.asks.Post(func() {
-		state, at, err := a.snapshot()
-		if !w.inbox.Post(func() { w.made(s, state, at, err) }) && state != nil {
+		state, at, runtime, err := a.snapshot()
+		if !w.inbox.Post(func() { w.made(s, state, at, runtime, err) }) && state != nil {
 			_ = guarded(state.Close)
 		}
 	})
 }
 
 // made writes the state into a file, and starts whoever waits for it.
-func (w *snapshotWorker) made(s *shelf, state Snapshot, at raft.Position, err error) {
+func (w *snapshotWorker) made(s *shelf, state Snapshot, at raft.Position, runtime []byte, err error) {
 	if err == nil {
 		r := s.replica
 		w.host.loop.control.Post(func() { r.pin(s, 0, at.Index) })
-		err = w.write(s, state, at)
+		err = w.write(s, state, at, runtime)
 	}
 	// Writing may have taken minutes. What begins now begins in a turn that knows what time it is.
 	w.inbox.Post(func() { w.written(s, err) })
@@ -118,7 +118,7 @@ func (w *snapshotWorker) written(s *shelf, err error) {
 }
 
 // write makes the state a durable file. It closes the state.
-func (w *snapshotWorker) write(s *shelf, state Snapshot, at raft.Position) (err error) {
+func (w *snapshotWorker) write(s *shelf, state Snapshot, at raft.Position, runtime []byte) (err error) {
 	defer func() {
 		if closing := guarded(state.Close); err == nil {
 			err = closing
@@ -131,7 +131,7 @@ func (w *snapshotWorker) write(s *shelf, state Snapshot, at raft.Position) (err 
 	if err != nil {
 		return err
 	}
-	if err := writeSnapshot(part, snapshot.Meta{Group: s.replica.config.ID, Position: at}, state); err != nil {
+	if err := writeSnapshot(part, snapshot.Meta{Group: s.replica.config.ID, Position: at, Runtime: runtime}, state); err != nil {
 		_ = part.Abort() // the first error tells more
 		return err
 	}
@@ -178,40 +178,42 @@ func (w *snapshotWorker) tidy(s *shelf) {
 
 func groupAttr(id GroupID) slog.Attr { return slog.Uint64("group", uint64(id)) }
 
-// recover gives a state machine in memory the newest snapshot that is whole, and returns its position. A damaged one is
-// passed over: the log may reach back further.
-func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, err error) {
+// recover gives a state machine in memory the newest snapshot that is whole, and returns its position, and the configuration that
+// it covers. A damaged one is passed over: the log may reach back further.
+func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, covered *raft.ConfigurationAt, err error) {
 	all, err := w.spool.List()
 	if err != nil {
-		return at, err
+		return at, nil, err
 	}
 	for _, entry := range slices.Backward(all) {
 		if entry.Group != id {
 			continue
 		}
-		if err = w.restore(entry, machine); err == nil {
-			return entry.Position, nil
+		if covered, err = w.restore(entry, machine); err == nil {
+			return entry.Position, covered, nil
 		}
 		if panicked := (*panicError)(nil); errors.As(err, &panicked) {
-			return at, fmt.Errorf("restoring the snapshot at index %d: %w", entry.Position.Index, err) // nobody knows what the state is now
+			return at, nil, fmt.Errorf("restoring the snapshot at index %d: %w", entry.Position.Index, err) // nobody knows what the state is now
 		}
 		w.host.config.Logger.Error("a snapshot is of no use; an older one or the log itself may be", groupAttr(id),
 			slog.Uint64("index", uint64(entry.Position.Index)), slog.String("error", err.Error()))
 	}
-	return Position{}, nil
+	return Position{}, nil, nil
 }
 
-// restore gives a snapshot to a state machine.
-func (w *snapshotWorker) restore(entry snapshot.Entry, machine Snapshotter) error {
+// restore gives a snapshot to a state machine, and returns the configuration that it covers.
+func (w *snapshotWorker) restore(entry snapshot.Entry, machine Snapshotter) (covered *raft.ConfigurationAt, err error) {
 	file, err := w.spool.Open(entry)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = guarded(func() error { return machine.Restore(entry.Position, file) })
+	if covered, err = decodeRuntime(file.Meta().Runtime); err == nil {
+		err = guarded(func() error { return machine.Restore(entry.Position, file) })
+	}
 	if closing := file.Close(); err == nil {
 		err = closing
 	}
-	return err
+	return covered, err
 }
 
 // forget ends all that is under way for a group that is closed.

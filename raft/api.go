@@ -9,10 +9,11 @@ import (
 type Config struct {
 	Group GroupID
 	Self  MemberID
-	// Members are the voters of the configuration that the log starts from, this member among them. A member that joins a
-	// running group has Joined in their place: the configuration that it was told, where it has a seat.
+	// Members are the voters of the configuration that the log starts from, this member among them.
 	Members []Member
-	Joined  *Configuration
+	// Configuration takes the place of Members where it is set: with addresses, or, for a member that joins a running group, the
+	// configuration that it was told, in which it has a seat.
+	Configuration *Configuration
 	// ElectionTimeout is the shortest time without a leader after which a member campaigns; each campaign
 	// draws anew from [ElectionTimeout, 2×ElectionTimeout) (E04).
 	ElectionTimeout time.Duration
@@ -25,7 +26,7 @@ type Config struct {
 	Random func() uint64
 	Limits Limits
 
-	first Configuration // of Members, or Joined
+	first Configuration // of Members, or Configuration
 }
 
 // Member is one replica as the configuration names it.
@@ -86,8 +87,8 @@ func (c Config) checked() (Config, error) {
 		c.DiskStall = 4 * c.ElectionTimeout
 	}
 	c.first = FirstConfiguration(c.Members)
-	if c.Joined != nil {
-		c.first = *c.Joined
+	if c.Configuration != nil {
+		c.first = *c.Configuration
 	}
 	if err := c.first.check(); err != nil {
 		return c, fmt.Errorf("raft: group %d: %w", c.Group, err)

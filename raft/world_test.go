@@ -133,7 +133,7 @@ func (w *world) join(id MemberID, of *member) *member {
 	m := w.member(id)
 	c := of.raft.members.history[0].Configuration
 	*m = member{id: id, seed: uint64(id) * 977, config: Config{
-		Group: 1, Self: id, Joined: &c, ElectionTimeout: testElection, HeartbeatInterval: testHeartbeat, Limits: w.limits,
+		Group: 1, Self: id, Configuration: &c, ElectionTimeout: testElection, HeartbeatInterval: testHeartbeat, Limits: w.limits,
 	}}
 	w.start(m)
 	return m

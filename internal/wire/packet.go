@@ -92,6 +92,8 @@ const (
 	CodeFenced Code = 7
 	// CodeClosed: the group is closing on the leader's host; nothing was appended.
 	CodeClosed Code = 8
+	// CodeChangeRefused: a change of members was not made; the value is the number of the reason.
+	CodeChangeRefused Code = 9
 )
 
 // kind is a packet's second byte.
