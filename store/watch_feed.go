@@ -112,8 +112,9 @@ type Feed struct {
 	store *Store
 	wake  func()
 
-	watchers []*Watcher // guarded by the hub's lock, like closed
+	watchers []*Watcher // guarded by the hub's lock, like closed and listed
 	closed   bool
+	listed   int // the place among the hub's feeds
 
 	mu       sync.Mutex
 	queue    []Delivery
@@ -131,10 +132,8 @@ func (s *Store) NewFeed(wake func()) *Feed {
 	f := &Feed{store: s, wake: wake}
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if s.hub.feeds == nil {
-		s.hub.feeds = map[*Feed]struct{}{}
-	}
-	s.hub.feeds[f] = struct{}{}
+	f.listed = len(s.hub.feeds)
+	s.hub.feeds = append(s.hub.feeds, f)
 	return f
 }
 
@@ -205,16 +204,19 @@ func (h *hub) end(w *Watcher) {
 	}
 }
 
-// Close ends all watchers, without telling. Next must have returned for the last time.
+// Close ends all watchers, without telling. Next must have returned for the last time. It may be called again.
 func (f *Feed) Close() {
 	h := &f.store.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if f.closed {
+		return
+	}
 	for len(f.watchers) > 0 {
 		h.end(f.watchers[len(f.watchers)-1])
 	}
 	f.closed = true
-	delete(h.feeds, f)
+	h.forget(f)
 }
 
 // Post queues a note, in order with everything else.

@@ -35,7 +35,7 @@ type hub struct {
 	dispatched int64 // the last revision that the live watchers were handed
 	live       watcherIndex
 	ring       ring
-	feeds      map[*Feed]struct{}
+	feeds      []*Feed // in an order that is the same wherever the same happens
 	bounds     WatchBounds
 	touched    []*Watcher
 }
@@ -103,8 +103,7 @@ func (h *hub) restart(revision int64) {
 
 // miss sends all live watchers that have not everything up to a revision to the revision log.
 func (h *hub) miss(through int64) {
-	//balsa:unordered each feed is its own, and its watchers are in order
-	for f := range h.feeds {
+	for _, f := range h.feeds {
 		for _, w := range f.watchers {
 			if w.live && w.next <= through {
 				h.fallBehind(w, max(w.next, h.dispatched+1))
@@ -113,6 +112,15 @@ func (h *hub) miss(through int64) {
 	}
 	h.dispatched = through
 	h.ring.clear()
+}
+
+// forget takes a feed from the list.
+func (h *hub) forget(f *Feed) {
+	last := len(h.feeds) - 1
+	moved := h.feeds[last]
+	h.feeds[f.listed], moved.listed = moved, f.listed
+	h.feeds[last] = nil
+	h.feeds = h.feeds[:last]
 }
 
 // fallBehind makes a live watcher a late one, which has not got what is at or above a revision.

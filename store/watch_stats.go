@@ -20,8 +20,7 @@ func (s *Store) WatchStats() WatchStats {
 	defer h.mu.Unlock()
 	stats := WatchStats{Feeds: len(h.feeds), Events: h.events.Load()}
 	revision := s.state.Load().revision
-	//balsa:unordered sums and a maximum
-	for f := range h.feeds {
+	for _, f := range h.feeds {
 		stats.Watchers += len(f.watchers)
 		f.mu.Lock()
 		stats.Late += f.late
