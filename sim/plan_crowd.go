@@ -33,9 +33,9 @@ func drawCrowd(seed uint64, electionTimeout time.Duration) crowdPlan {
 	if r.IntN(3) == 0 {
 		p.Leases = 1 + r.IntN(3)
 	}
-	p.Think = time.Duration(max(1, p.Wide+p.Leases)) * pick[time.Duration](r, 200, 400, 800) * time.Millisecond
+	p.Think = time.Duration(max(1, p.Wide+p.Leases)) * pick[time.Duration](r, 400, 800, 1600) * time.Millisecond
 	p.TTL = 1 + r.IntN(6)
-	p.Tick = electionTimeout / time.Duration(1+r.IntN(6))
+	p.Tick = electionTimeout / time.Duration(1+r.IntN(3))
 	p.Bounds = store.WatchBounds{
 		Inbox: pick(r, 500, 16<<20), Ring: pick[int64](r, 0, 500, 5000, 2<<20), Feed: pick[int64](r, 0, 300, 3000, 1<<20),
 		Piece: pick[int64](r, 1, 500, 5000, 1<<20), PieceRecords: 1 + r.IntN(40),
