@@ -162,6 +162,7 @@ func (p *peer) failed(url peerURL, err error) {
 	if errors.As(err, &refusal) {
 		kind, level = refusal.Reason.String(), slog.LevelError
 		p.transport.counters.refused.Add(1)
+		p.tellExpelled(refusal)
 	} else if !errors.As(err, &dial) || dial.Op != "dial" {
 		kind = "no handshake"
 	}

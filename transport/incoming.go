@@ -123,6 +123,10 @@ func (t *TCP) greet(raw net.Conn) *incoming {
 		t.stranger(raw, err)
 		return nil
 	}
+	if h.stream == streamInquiry {
+		t.answerInquiry(raw, conn, h)
+		return nil
+	}
 	p, version, refusal := t.judge(h)
 	reply := answer{card: t.card(), version: version}
 	if refusal != nil {
@@ -161,6 +165,9 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 		return nil, 0, refuse(ReasonStream, "streams of kind %d are not known to this member", h.stream)
 	}
 	p := t.peer(h.Member)
+	if p == nil && t.hasExpelled(h.Member) {
+		return nil, 0, refuse(ReasonRemoved, "%s was removed from the cluster: stop it for good, and add a new member in its place if you need one", memberName(h.Member))
+	}
 	if p == nil {
 		return nil, 0, refuse(ReasonUnknownMember, "%s is not a member of this cluster, as far as %s knows", memberName(h.Member), memberName(self.Member))
 	}

@@ -25,12 +25,15 @@ const (
 	ReasonDataDir Reason = 8
 	// ReasonStream: the kind of stream is not known.
 	ReasonStream Reason = 9
+	// ReasonRemoved: the dialler was a member, and was removed for ever.
+	ReasonRemoved Reason = 10
 )
 
 var reasonNames = [...]string{
 	accepted: "accepted", ReasonVersion: "version", ReasonFeatures: "features", ReasonCluster: "cluster",
 	ReasonWrongMember: "wrong member", ReasonSameMember: "same member", ReasonUnknownMember: "unknown member",
 	ReasonEarlierLife: "earlier life", ReasonDataDir: "data directory", ReasonStream: "stream",
+	ReasonRemoved: "removed",
 }
 
 func (r Reason) String() string {

@@ -29,6 +29,9 @@ type TCPConfig struct {
 	Logger *slog.Logger
 	// OnRoundTrip, where set, is called with each round trip that was measured. It must not block.
 	OnRoundTrip func(peer raft.MemberID, roundTrip time.Duration)
+	// OnInquiry, where set, answers a question of somebody who is no member yet (Inquire). The error is told to them. It may be called
+	// concurrently.
+	OnInquiry func(question []byte) (answer []byte, err error)
 
 	// For tests: how to dial, and what to speak.
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -80,6 +83,7 @@ type TCP struct {
 	peers    map[raft.MemberID]*peer
 	leaving  map[raft.MemberID]*peer // removed last under that id, perhaps not ended yet
 	conns    map[net.Conn]struct{}   // accepted and not yet closed
+	expelled map[raft.MemberID]bool  // removed for ever
 }
 
 // ErrClosed is returned by what is asked of a closed transport.
@@ -102,6 +106,7 @@ func NewTCP(config TCPConfig) (*TCP, error) {
 	}
 	t := &TCP{config: config, dialect: ours, start: time.Now()}
 	t.peers, t.leaving, t.conns = map[raft.MemberID]*peer{}, map[raft.MemberID]*peer{}, map[net.Conn]struct{}{}
+	t.expelled = map[raft.MemberID]bool{}
 	if config.dialect != nil {
 		t.dialect = *config.dialect
 	}
@@ -176,6 +181,39 @@ func (t *TCP) RemovePeer(id raft.MemberID) {
 	t.mu.Unlock()
 	if p != nil {
 		p.remove()
+	}
+}
+
+// SetPeer adds a member, or changes where it is.
+func (t *TCP) SetPeer(id raft.MemberID, urls []string) error {
+	if t.peer(id) != nil {
+		return t.SetPeerURLs(id, urls)
+	}
+	return t.AddPeer(id, urls)
+}
+
+// Expel is RemovePeer for a member that was removed from the cluster for ever: it is told so when it comes again. A receiver with a
+// method Expelled(peer, text) is told where a peer says that of this host.
+func (t *TCP) Expel(id raft.MemberID) {
+	t.mu.Lock()
+	t.expelled[id] = true
+	t.mu.Unlock()
+	t.RemovePeer(id)
+}
+
+func (t *TCP) hasExpelled(id raft.MemberID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.expelled[id]
+}
+
+// tellExpelled passes on that a peer says that this host was removed.
+func (p *peer) tellExpelled(refusal *RefusedError) {
+	r, ok := p.transport.receiver.(interface {
+		Expelled(peer raft.MemberID, text string)
+	})
+	if ok && refusal.ByPeer && refusal.Reason == ReasonRemoved {
+		r.Expelled(p.id, refusal.Text)
 	}
 }
 
