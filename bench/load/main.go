@@ -34,9 +34,15 @@ type settings struct {
 	perConn    int   // clients that share a connection
 	keys       int   // of the memory scenario
 	kills      int   // of the failover scenario, in one run
+	streams    int   // of watchers, and of keep-alives
+	crowd      int   // watchers of the crowd scenario
+	leases     int   // that are kept alive
 	dir        string
 	json       string
 	profiles   string
+
+	// measuring is called when what is measured of watchers or leases begins, and what it returns at the end.
+	measuring func(context.Context, *servers.Servers) (end func())
 }
 
 func main() {
@@ -75,6 +81,9 @@ func parse(args []string) (*settings, error) {
 	flags.IntVar(&s.perConn, "clients-per-connection", 10, "how many clients share a connection to each endpoint")
 	flags.IntVar(&s.keys, "keys", 200_000, "how many keys the memory scenario puts")
 	flags.IntVar(&s.kills, "kills", 3, "how often the failover scenario kills a leader in one run")
+	flags.IntVar(&s.streams, "streams", 10, "how many streams watchers and keep-alives are spread over, each on a connection of its own, to the members in turn")
+	flags.IntVar(&s.crowd, "crowd", 100_000, "how many watchers the crowd scenario opens, on 100 streams to one member")
+	flags.IntVar(&s.leases, "leases", 10_000, "how many leases the scenarios of leases keep alive")
 	flags.StringVar(&s.dir, "dir", "", "where the servers keep their data, on a disk; the system's temporary directory by default")
 	flags.StringVar(&s.json, "json", "", "write all results to this file, too")
 	flags.StringVar(&s.profiles, "profile", "", "write processor profiles of the leader and a follower into this directory, from one more run of each scenario")
@@ -110,8 +119,8 @@ func (s *settings) choose(names string) error {
 }
 
 func (s *settings) check() error {
-	if s.rounds < 1 || s.duration <= 0 || s.operations < 1 || s.perConn < 1 || s.keys < 1 || s.kills < 1 {
-		return errors.New("rounds, seconds, operations, clients per connection, keys and kills must be above 0")
+	if s.rounds < 1 || s.duration <= 0 || s.operations < 1 || s.perConn < 1 || s.keys < 1 || s.kills < 1 || s.streams < 1 || s.crowd < 1 || s.leases < s.streams {
+		return errors.New("rounds, seconds, operations, clients per connection, keys, kills, streams and the crowd must be above 0, and leases no fewer than streams")
 	}
 	for _, kind := range s.kinds {
 		if kind != servers.Etcd && kind != servers.Balsa {

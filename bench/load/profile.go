@@ -23,7 +23,7 @@ func (s *settings) profile(ctx context.Context) error {
 		return err
 	}
 	for _, sc := range s.scenarios {
-		if sc.request == nil {
+		if sc.request == nil && sc.watch == nil && !sc.renews {
 			continue
 		}
 		for _, kind := range s.kinds {
@@ -35,50 +35,49 @@ func (s *settings) profile(ctx context.Context) error {
 	return nil
 }
 
-// profileRun lets clients work while the leader and a follower are profiled, and prints the top of both.
+// profileRun measures a scenario while the leader and a follower are profiled, and prints the top of both.
 func (s *settings) profileRun(ctx context.Context, cluster *servers.Servers, sc scenario, dir string) error {
 	leader, err := cluster.AwaitLeader(ctx)
 	if err != nil {
 		return err
 	}
-	f, err := newFleet(ctx, s, cluster, sc)
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	w := work{request: sc.request, duration: warmUp, limit: s.operations, rate: sc.rate}
-	if _, _, err := f.run(ctx, w); err != nil {
-		return fmt.Errorf("warming up: %w", err)
-	}
 	roles := map[string]int{"leader": leader, "follower": (leader + 1) % len(cluster.Members)}
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	for role, member := range roles {
-		path := filepath.Join(dir, fmt.Sprintf("%s-%s-%s.prof", sc.name, cluster.Kind, role))
-		group.Go(func() {
-			err := s.fetchProfile(ctx, cluster.Members[member].Endpoint, path)
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		})
+	path := func(role string) string {
+		return filepath.Join(dir, fmt.Sprintf("%s-%s-%s.prof", sc.name, cluster.Kind, role))
 	}
-	w.duration = s.duration
-	_, _, err = f.run(ctx, w)
-	group.Wait()
-	if err := errors.Join(append(errs, err)...); err != nil {
+	var failures errorList
+	s.measuring = func(ctx context.Context, cluster *servers.Servers) func() {
+		var group sync.WaitGroup
+		for role, member := range roles {
+			group.Go(func() { failures.add(s.fetchProfile(ctx, cluster.Members[member].Endpoint, path(role))) })
+		}
+		return group.Wait
+	}
+	_, err = sc.measure(ctx, s, cluster, sc)
+	if err := errors.Join(append(failures.all, err)...); err != nil {
 		return err
 	}
 	for _, role := range []string{"leader", "follower"} {
-		path := filepath.Join(dir, fmt.Sprintf("%s-%s-%s.prof", sc.name, cluster.Kind, role))
-		fmt.Printf("\n%s, %s, %s: %s\n", sc.title, cluster.Kind, role, path)
-		top := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=30", path)
+		fmt.Printf("\n%s, %s, %s: %s\n", sc.title, cluster.Kind, role, path(role))
+		top := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=30", path(role))
 		top.Stdout, top.Stderr = os.Stdout, os.Stderr
 		if err := top.Run(); err != nil {
-			return fmt.Errorf("go tool pprof -top %s: %w", path, err)
+			return fmt.Errorf("go tool pprof -top %s: %w", path(role), err)
 		}
 	}
 	return nil
+}
+
+// errorList gathers errors of several goroutines.
+type errorList struct {
+	mu  sync.Mutex
+	all []error
+}
+
+func (l *errorList) add(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, err)
 }
 
 func (s *settings) fetchProfile(ctx context.Context, endpoint, path string) error {

@@ -25,9 +25,18 @@ const (
 	resident      report.Figure = "resident memory, MiB a member"
 	diskBytes     report.Figure = "disk, MiB a member"
 	loadTime      report.Figure = "time to put them, s"
+
+	eventRate      report.Figure = "events a second"
+	eventCPU       report.Figure = "server CPU, µs an event"
+	watchCPU       report.Figure = "beyond the requests', µs an event" // what the same requests cost without watchers
+	eventClientCPU report.Figure = "client CPU, µs an event"
+	openTime       report.Figure = "time to open them, s"
+	watcherBytes   report.Figure = "memory, KiB a watcher"
+	toldBytes      report.Figure = "when all are told, KiB"
 )
 
 var order = []report.Figure{
+	eventRate, eventCPU, watchCPU, eventClientCPU, openTime, watcherBytes, toldBytes,
 	throughput, p50, p99, serverCPU, clientCPU, logSyncs, stateSyncs, deviceFlushes, requests,
 	failoverTime, resident, diskBytes, loadTime,
 }
@@ -50,6 +59,7 @@ func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenari
 	if err := cluster.AwaitApplied(ctx); err != nil {
 		return nil, err
 	}
+	defer s.measuring(ctx, cluster)()
 	before, err := cluster.Cost(ctx)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ type scenario struct {
 	rate        float64 // requests a second, of all clients together; 0 for as many as there can be
 	preload     int     // keys that are there before
 	request     func(*client) error
+	watch       *watchLoad
+	renews      bool // keeps leases alive
 	measure     func(context.Context, *settings, *servers.Servers, scenario) (report.Result, error)
 }
 
@@ -34,6 +36,13 @@ var scenarios = []scenario{
 	{name: "put-2000-a-second", title: "put 256 B, 2,000 a second by 100 clients, all endpoints", clients: 100, rate: 2000, request: (*client).put, measure: load},
 	{name: "read-linearizable", title: "linearizable read of one key, 100 clients, all endpoints", clients: 100, preload: 10_000, request: (*client).readLinearizable, measure: load},
 	{name: "read-serializable", title: "serializable read of one key, 100 clients, all endpoints", clients: 100, preload: 10_000, request: (*client).readSerializable, measure: load},
+	{name: "watch-one", title: "1,000 watchers on one key, put 256 B, at most 4 puts ahead of them", clients: 8, watch: &watchLoad{watchers: 1000, keys: 1, perTxn: 1, ahead: 4}, measure: watch},
+	{name: "watch-one-rate", title: "1,000 watchers on one key, put 256 B, 25 a second", clients: 8, rate: 25, watch: &watchLoad{watchers: 1000, keys: 1, perTxn: 1}, measure: watch},
+	{name: "watch-many", title: "10,000 watchers on distinct keys, put 256 B at a hundred of them in each request, at most 4 requests ahead", clients: 8, watch: &watchLoad{watchers: 10_000, keys: 10_000, perTxn: 100, ahead: 4}, measure: watch},
+	{name: "watch-many-rate", title: "10,000 watchers on distinct keys, put 256 B at a hundred of them in each request, 50 a second", clients: 8, rate: 50, watch: &watchLoad{watchers: 10_000, keys: 10_000, perTxn: 100}, measure: watch},
+	{name: "watch-crowd", title: "100,000 watchers on one member, over 100 streams, each told one event", measure: crowd},
+	{name: "leases", title: "10,000 leases kept alive, as often as possible", renews: true, measure: renew},
+	{name: "leases-rate", title: "10,000 leases kept alive, each every 3⅓ seconds", rate: 3000, renews: true, measure: renew},
 	{name: "failover", title: "kill -9 of the leader until a write succeeds", measure: failover},
 	{name: "memory", title: "memory with many keys of 256 B", measure: memory},
 }
@@ -60,5 +69,6 @@ func (s *settings) runOnce(ctx context.Context, sc scenario, kind servers.Kind, 
 	if profiles != "" {
 		return nil, s.profileRun(ctx, cluster, sc, profiles)
 	}
+	s.measuring = func(context.Context, *servers.Servers) func() { return func() {} }
 	return sc.measure(ctx, s, cluster, sc)
 }
