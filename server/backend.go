@@ -47,6 +47,8 @@ type Store interface {
 	HashKV(ctx context.Context, revision int64) (hash uint32, compacted, hashed int64, err error)
 	// WaitCollected returns once what a compaction made superfluous is gone from the engine.
 	WaitCollected(ctx context.Context, compacted int64) error
+	// Snapshot remembers the state as it is now.
+	Snapshot() (balsa.Snapshot, error)
 	// Revision is the revision of the last change, CompactRevision that of the last compaction. They are cheap.
 	Revision() int64
 	CompactRevision() int64

@@ -18,6 +18,8 @@ type Config struct {
 	ClusterID uint64
 	MemberID  raft.MemberID
 	Name      string
+	// Version is this program's, for those who read a backup.
+	Version string
 	// ClientURLs are published to the cluster, for clients to find this member at (--advertise-client-urls).
 	ClientURLs []string
 	// Members are the cluster's members as it was configured: identifier, name, peer URLs.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -12,6 +13,7 @@ import (
 type maintenanceService struct {
 	pb.UnimplementedMaintenanceServer
 	*Server
+	backups atomic.Int32 // that are being sent
 }
 
 // storageVersion is the level of etcd's data model that the store has: clients decide features on it.

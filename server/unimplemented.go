@@ -24,7 +24,7 @@ var available = map[string][]string{
 	lockServiceName:                        {"Lock", "Unlock"},
 	electionServiceName:                    {"Campaign", "Proclaim", "Leader", "Observe", "Resign"},
 	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList"},
-	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader"},
+	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader", "Snapshot"},
 }
 
 func unavailableUnary(fullMethod string) grpc.MethodHandler {

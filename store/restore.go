@@ -100,11 +100,11 @@ func (s *Store) fill(next engine.Engine, at balsa.Position, r io.Reader) (conten
 	return s.load(next)
 }
 
-// loader writes the records of a snapshot into an engine.
+// loader writes the records of a snapshot into an engine, or only adds them up where it has none.
 type loader struct {
 	layout
 	engine engine.Engine
-	batch  engine.Batch
+	batch  engine.Batch // nil where nothing is written
 	audit  audit
 	key    []byte // the current record's
 	last   []byte // the one's before
@@ -115,6 +115,9 @@ func (l *loader) load(in *streamReader) error {
 		key, value, ok, err := in.record()
 		if err != nil {
 			return err
+		}
+		if !ok && l.batch == nil {
+			return nil
 		}
 		if !ok {
 			l.batch.Set(l.single(spaceCensus), appendCensus(nil, l.audit.census.end(), l.audit.counters.revision))
@@ -128,6 +131,9 @@ func (l *loader) load(in *streamReader) error {
 		}
 		if err := l.audit.record(l.key, value); err != nil {
 			return err
+		}
+		if l.batch == nil {
+			continue
 		}
 		l.batch.Set(l.key, value)
 		if l.batch.Size() < restoreBatch {

@@ -29,6 +29,11 @@ type snapshot struct {
 
 func (s *snapshot) Position() balsa.Position { return s.state.applied }
 
+// Revisions returns the snapshot's current and compact revision.
+func (s *snapshot) Revisions() (revision, compacted int64) {
+	return s.state.revision, s.state.compacted
+}
+
 // WriteTo implements balsa.Snapshot.
 func (s *snapshot) WriteTo(w io.Writer) (int64, error) {
 	if s.reader == nil {

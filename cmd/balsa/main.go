@@ -4,6 +4,8 @@
 //	balsa serve       one member of a cluster, with etcd's flags
 //	balsa ctl         etcdctl
 //	balsa status      how each member is doing
+//	balsa backup      all keys into a file, while the cluster serves
+//	balsa restore     new members from such a file
 //	balsa wal dump    what a member's log holds
 //	balsa sim         simulated clusters of this very code, under every fault
 //
@@ -85,7 +87,7 @@ func commands() *cobra.Command {
 		},
 	}
 	root.Flags().Bool("version", false, "print the version")
-	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), walCommand(), simCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), backupCommand(), restoreCommand(), walCommand(), simCommand(), versionCommand())
 	return root
 }
 

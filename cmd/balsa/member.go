@@ -209,7 +209,7 @@ func (m *member) openServer() (err error) {
 		members = append(members, &pb.Member{ID: uint64(other.ID), Name: other.Name, PeerURLs: other.PeerURLs})
 	}
 	m.server, err = server.New(server.Config{
-		ClusterID: id.Cluster.ID, MemberID: id.Member, Name: id.Name, Members: members,
+		ClusterID: id.Cluster.ID, MemberID: id.Member, Name: id.Name, Version: balsaVersion, Members: members,
 		ClientURLs: bootstrap.Strings(m.plan.advertiseClient), Group: m.group, Store: m.store,
 		Limits: server.Limits{
 			RequestBytes: clamp(s.Count("max-request-bytes")), TxnOps: clamp(s.Count("max-txn-ops")),
