@@ -21,6 +21,10 @@ type Group interface {
 	// TransferAsync makes another member the leader, and calls done once this member knows that it is, or that it did not come about.
 	// done must not block.
 	TransferAsync(to raft.MemberID, done func(error))
+	// ChangeMembersAsync changes who takes part, and calls done once that is committed and applied here, or will not be. done must not block.
+	ChangeMembersAsync(options balsa.ChangeOptions, changes []balsa.Change, timeout time.Duration, done func(raft.ConfigurationAt, error))
+	// Settled returns who takes part, as of what this member has applied; no seats where the group cannot tell. It is cheap.
+	Settled() raft.ConfigurationAt
 	// Leadership returns who leads, as far as this member knows. It is cheap.
 	Leadership() raft.Leadership
 	// Counters returns what the group has counted. It is cheap.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -22,8 +23,11 @@ type Config struct {
 	Version string
 	// ClientURLs are published to the cluster, for clients to find this member at (--advertise-client-urls).
 	ClientURLs []string
-	// Members are the cluster's members as it was configured: identifier, name, peer URLs.
+	// Members are the cluster's members as it was configured: identifier, name, peer URLs. What the group knows goes before it.
 	Members []*pb.Member
+	// TryPeer, where set, looks who is at the peer URLs of a member that is to be added. An error says that it is somebody else: the
+	// member is not added then.
+	TryPeer func(ctx context.Context, urls []string) error
 	// Group replicates, Store holds the state. Required.
 	Group Group
 	Store Store

@@ -78,6 +78,13 @@ func (g *fakeGroup) TransferAsync(to raft.MemberID, done func(error)) {
 // unreachable is a member that leadership cannot be handed to.
 const unreachable = 9
 
+// Settled has no seats: the members are those of Config.
+func (g *fakeGroup) Settled() raft.ConfigurationAt { return raft.ConfigurationAt{} }
+
+func (g *fakeGroup) ChangeMembersAsync(_ balsa.ChangeOptions, _ []balsa.Change, _ time.Duration, done func(raft.ConfigurationAt, error)) {
+	done(raft.ConfigurationAt{}, balsa.ErrMembersFixed)
+}
+
 func (g *fakeGroup) Leadership() raft.Leadership { return *g.leadership.Load() }
 func (g *fakeGroup) Counters() balsa.Counters {
 	applied := raft.Index(g.applied.Load())

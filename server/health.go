@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -38,7 +39,12 @@ func (s *Server) readiness() *checks {
 		{"data_corruption", func(context.Context) error { return nil }}, // no member finds corruption and goes on, so far
 		{"serializable_read", s.checkSerializableRead},
 		{"linearizable_read", s.checkLinearizableRead},
-		{"non_learner", func(context.Context) error { return nil }}, // there are no learners so far
+		{"non_learner", func(context.Context) error {
+			if s.isLearner() {
+				return errors.New("not supported for learner")
+			}
+			return nil
+		}},
 	}, s.metrics}
 }
 

@@ -16,6 +16,8 @@ type Limits struct {
 	ConcurrentStreams uint32
 	// Requests is the largest number of requests in progress at a time; more are refused with "too many requests".
 	Requests int64
+	// Learners is how many members there may be that were added as learners and not promoted yet.
+	Learners int
 	// RequestTimeout ends a request that is still unanswered. Make it 5 s and two election timeouts, like etcd.
 	RequestTimeout time.Duration
 }
@@ -27,6 +29,7 @@ func DefaultLimits() Limits {
 		TxnOps:            128,
 		ConcurrentStreams: 1<<32 - 1,
 		Requests:          32 << 10,
+		Learners:          1,
 		RequestTimeout:    7 * time.Second,
 	}
 }
@@ -37,6 +40,7 @@ func (l Limits) withDefaults() Limits {
 	l.TxnOps = cmp.Or(l.TxnOps, d.TxnOps)
 	l.ConcurrentStreams = cmp.Or(l.ConcurrentStreams, d.ConcurrentStreams)
 	l.Requests = cmp.Or(l.Requests, d.Requests)
+	l.Learners = cmp.Or(l.Learners, d.Learners)
 	l.RequestTimeout = cmp.Or(l.RequestTimeout, d.RequestTimeout)
 	return l
 }

@@ -35,6 +35,7 @@ func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.Sta
 		StorageVersion:   storageVersion,
 		DbSizeQuota:      s.config.QuotaBytes,
 		DowngradeInfo:    &pb.DowngradeInfo{},
+		IsLearner:        s.isLearner(),
 	}
 	if leadership.Leader == 0 {
 		response.Errors = append(response.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))

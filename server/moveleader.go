@@ -19,7 +19,7 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 	switch {
 	case s.group.Leadership().Role != raft.Leader:
 		return nil, rpctypes.ErrGRPCNotLeader
-	case !s.isMember(r.TargetID):
+	case !s.isVoter(r.TargetID):
 		return nil, rpctypes.ErrGRPCBadLeaderTransferee
 	case target == s.config.MemberID:
 		return &pb.MoveLeaderResponse{}, nil
@@ -49,13 +49,10 @@ func transferError(err error) error {
 	return refusal(err)
 }
 
-func (s *Server) isMember(id uint64) bool {
-	for _, m := range s.config.Members {
-		if m.ID == id {
-			return true
-		}
-	}
-	return false
+// isVoter reports whether a member can lead.
+func (s *Server) isVoter(id uint64) bool {
+	m := s.member(id)
+	return m != nil && !m.IsLearner
 }
 
 // Defragment is taken for a hint, and needs nothing done: the engine gives space back by itself.

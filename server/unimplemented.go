@@ -23,7 +23,7 @@ var available = map[string][]string{
 	pb.Lease_ServiceDesc.ServiceName:       {"LeaseGrant", "LeaseRevoke", "LeaseKeepAlive", "LeaseTimeToLive", "LeaseLeases"},
 	lockServiceName:                        {"Lock", "Unlock"},
 	electionServiceName:                    {"Campaign", "Proclaim", "Leader", "Observe", "Resign"},
-	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList"},
+	pb.Cluster_ServiceDesc.ServiceName:     {"MemberList", "MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote"},
 	pb.Maintenance_ServiceDesc.ServiceName: {"Alarm", "Status", "Defragment", "Hash", "HashKV", "MoveLeader", "Snapshot"},
 }
 

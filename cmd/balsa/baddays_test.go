@@ -49,7 +49,7 @@ func TestBadDays(t *testing.T) {
 		{"not among the members", nil, []string{"--name=m9"}, 1, "has no member of that name: add m9="},
 		{"advertises something else", nil, []string{"--initial-advertise-peer-urls=http://127.0.0.1:1"}, 1, "and --initial-advertise-peer-urls says http://127.0.0.1:1: make them the same"},
 		{"election too soon", nil, []string{"--heartbeat-interval=100"}, 1, "--election-timeout (200ms) must be at least 5 times --heartbeat-interval (100ms)"},
-		{"join", nil, []string{"--initial-cluster-state=existing"}, 1, "asks to join a running cluster, and members cannot be added yet"},
+		{"join", nil, []string{"--initial-cluster-state=existing"}, 1, "asks to join a running cluster, and --initial-cluster"},
 		{"TLS without files", nil, []string{"--listen-client-urls=https://127.0.0.1:1"}, 1, "TLS needs both --cert-file and --key-file"},
 		{"certificate is not there", nil, []string{"--listen-client-urls=https://127.0.0.1:1", "--cert-file=DIR/a", "--key-file=DIR/b"}, 1, "--cert-file and --key-file: open DIR/a: no such file"},
 		{"half TLS", nil, []string{"--listen-peer-urls=https://127.0.0.1:1"}, 1, "some peer URLs are https and others http"},

@@ -28,6 +28,8 @@ const (
 	exitError = 1 // it did not work: the sentence on stderr says why, and what to do
 	exitUsage = 2 // the command line is wrong
 	exitFloor = 3 // balsa sim: nothing broke, and too little was tried for that to mean much
+
+	exitRemoved = 4 // balsa serve: this member was removed from its cluster; starting it again is of no use
 )
 
 func main() {

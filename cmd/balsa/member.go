@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -41,6 +42,7 @@ type member struct {
 	observer                *server.Metrics
 	host                    *balsa.Host
 	group                   *balsa.Group
+	started                 atomic.Pointer[balsa.Group] // the group, for who asks from outside
 	server                  *server.Server
 
 	failed  chan error     // why it cannot go on
@@ -88,6 +90,11 @@ func (m *member) listen() (err error) {
 }
 
 func (m *member) openDirectory() (err error) {
+	if m.plan.joins {
+		if err := m.inquire(); err != nil {
+			return err
+		}
+	}
 	if m.dir, err = datadir.Open(vfs.NewOS(m.plan.dataDir), m.plan.dataDir, m.plan.identity, rand.Reader); err != nil {
 		return err
 	}
@@ -123,9 +130,9 @@ func (m *member) collectGarbage() {
 func (m *member) openTransport() (err error) {
 	id := m.dir.Identity
 	m.transport, err = transport.NewTCP(transport.TCPConfig{
-		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: 1, DataDir: id.ID},
+		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: id.Life, DataDir: id.ID},
 		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
-		OnRoundTrip: m.observer.PeerRoundTrip,
+		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry,
 	})
 	if err != nil {
 		return err
@@ -153,15 +160,18 @@ func (m *member) openHost() (err error) {
 		return err
 	}
 	m.onClose(m.host.Close)
-	var members []raft.Member
-	for _, other := range id.Cluster.Members {
-		members = append(members, raft.Member{ID: other.ID, Life: 1})
+	configuration, err := firstConfiguration(&id)
+	if err != nil {
+		return err
 	}
 	m.group, err = m.host.StartGroup(balsa.GroupConfig{
-		ID: theGroup, Members: members, StateMachine: m.store,
-		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership,
+		ID: theGroup, Configuration: &configuration, StateMachine: m.store,
+		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership, OnRemoved: m.onRemoved,
 		Limits: m.limits(), RecordedEvents: recordedEvents,
 	})
+	if err == nil {
+		m.started.Store(m.group)
+	}
 	return err
 }
 
@@ -194,6 +204,11 @@ func (m *member) onLeadership(l balsa.Leadership) {
 }
 
 func (m *member) nameOf(id balsa.MemberID) string {
+	for _, published := range m.store.Members() {
+		if published.ID == uint64(id) {
+			return published.Name
+		}
+	}
 	for _, other := range m.dir.Identity.Cluster.Members {
 		if other.ID == id {
 			return other.Name
@@ -294,7 +309,7 @@ func (m *member) stop() error {
 	m.logger.Info("stopping: handing over, and answering what has begun")
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if m.group.Leadership().Role == raft.Leader && len(m.dir.Identity.Cluster.Members) > 1 {
+	if settled := m.group.Settled(); m.group.Leadership().Role == raft.Leader && settled.Voters() > 1 {
 		if err := m.group.Transfer(ctx, 0); err != nil {
 			m.logger.Info("leadership was not handed over", "reason", err.Error())
 		}

@@ -24,6 +24,7 @@ type plan struct {
 	dataDir  string
 	identity datadir.Identity
 	restart  bool // the data directory has an identity already
+	joins    bool // it is to become a member of a running cluster, which says who it is
 
 	listenPeer, listenClient, listenMetrics []*url.URL
 	advertiseClient                         []*url.URL
@@ -96,7 +97,8 @@ func (p *plan) planIdentity() error {
 		return err
 	}
 	p.restart = found != nil
-	if found != nil && !p.settings.Given("initial-cluster") {
+	existing := p.settings.String("initial-cluster-state") == "existing"
+	if found != nil && (!p.settings.Given("initial-cluster") || existing || found.Joined != nil) {
 		// As in etcd the directory knows the members; only the name is checked.
 		if p.settings.Given("name") && found.Name != name {
 			return fmt.Errorf("data directory %s belongs to another member: it is %s's, and --name says %s; name the directory of %s with --data-dir",
@@ -111,9 +113,9 @@ func (p *plan) planIdentity() error {
 	if found != nil {
 		return found.Match(&p.identity, p.dataDir)
 	}
-	if p.settings.String("initial-cluster-state") == "existing" {
-		return fmt.Errorf("--initial-cluster-state=existing with an empty data directory (%s) asks to join a running cluster, and members cannot be added yet: "+
-			"start all members of a new cluster with =new, or name the data directory of a member that has joined", p.dataDir)
+	if p.joins = existing; p.joins && len(p.identity.Cluster.Members) < 2 {
+		return fmt.Errorf("--initial-cluster-state=existing asks to join a running cluster, and --initial-cluster (%s) names none of its members: "+
+			"give it what `balsa ctl member add` printed", p.identity.Cluster.String())
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ func serve(args []string) int {
 	}
 	defer closeLog()
 	if err := serveUntilTold(p, logger); err != nil {
+		if errors.As(err, new(*removedError)) {
+			return complain(err, exitRemoved)
+		}
 		return complain(err, exitError)
 	}
 	return exitFine

@@ -98,6 +98,7 @@ func open(fsys vfs.FS, path string, want Identity, random io.Reader) (*Directory
 	if found != nil {
 		return &Directory{Identity: *found}, found.Match(&want, path)
 	}
+	want.Life = max(want.Life, 1)
 	if _, err := io.ReadFull(random, want.ID[:]); err != nil {
 		return nil, fmt.Errorf("drawing an id for data directory %s: %w", path, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,12 +15,20 @@ import (
 // format is the version of the directory's layout that this build writes and reads.
 const format = 1
 
+// requiresJoined says that the member joined a running cluster: a version that does not know of that would start it with the
+// wrong members.
+const requiresJoined = "joined"
+
 // Identity says whose directory it is.
 type Identity struct {
 	Cluster bootstrap.Cluster
 	Member  raft.MemberID
 	Name    string
 	ID      [16]byte // the directory's own: a copy or a wiped disk is told from the original
+	// Life is the member's incarnation. Joined is, for a member that joined a running cluster, the configuration that it was told,
+	// as raft encodes it; Cluster.Members are those of it then.
+	Life   raft.Incarnation
+	Joined []byte
 }
 
 // record is the identity as it is in the file. Unknown fields are ignored; an unknown word in Requires is not.
@@ -31,6 +40,8 @@ type record struct {
 	Directory string         `json:"directory_id"`
 	Name      string         `json:"name"`
 	Members   []memberRecord `json:"initial_members"`
+	Life      uint64         `json:"life,omitempty"`
+	Joined    []byte         `json:"joined,omitempty"`
 }
 
 type memberRecord struct {
@@ -40,7 +51,13 @@ type memberRecord struct {
 }
 
 func (id *Identity) encode() []byte {
-	r := record{Format: format, Cluster: hex64(id.Cluster.ID), Member: hex64(uint64(id.Member)), Directory: uuid(id.ID), Name: id.Name}
+	r := record{Format: format, Cluster: hex64(id.Cluster.ID), Member: hex64(uint64(id.Member)), Directory: uuid(id.ID), Name: id.Name,
+		Life: uint64(id.Life), Joined: id.Joined}
+	if id.Joined == nil {
+		r.Life = 0 // the first one's; so the file is what an older version reads
+	} else {
+		r.Requires = append(r.Requires, requiresJoined)
+	}
 	for _, m := range id.Cluster.Members {
 		r.Members = append(r.Members, memberRecord{hex64(uint64(m.ID)), m.Name, m.PeerURLs})
 	}
@@ -56,11 +73,12 @@ func decode(text []byte) (*Identity, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, fmt.Errorf("it cannot be read (%w); put it back from a backup, or start this member with an empty directory", err)
 	}
+	r.Requires = slices.DeleteFunc(r.Requires, func(word string) bool { return word == requiresJoined })
 	if r.Format != format || len(r.Requires) > 0 {
 		return nil, fmt.Errorf("it has format %d %v, and this version reads format %d; start it with the version that wrote it, or a later one",
 			r.Format, r.Requires, format)
 	}
-	id := &Identity{Name: r.Name}
+	id := &Identity{Name: r.Name, Life: raft.Incarnation(max(r.Life, 1)), Joined: r.Joined}
 	p := parser{}
 	id.Cluster.ID = p.hex64("cluster_id", r.Cluster)
 	id.Member = raft.MemberID(p.hex64("member_id", r.Member))

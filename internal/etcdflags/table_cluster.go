@@ -8,7 +8,7 @@ var cluster = Section{"Cluster", []Flag{
 	{Name: "initial-cluster-token", Default: "etcd-cluster",
 		Help: "tells clusters apart whose members have the same URLs; the same on every member"},
 	{Name: "initial-cluster-state", Default: "new", Choices: []string{"new", "existing"},
-		Help: "new; existing (to join a running cluster) is refused for an empty data directory until members can be added. Ignored on restarts"},
+		Help: "new; existing, to join a running cluster that this member was added to: --initial-cluster then names members that are running, and this one. Ignored on restarts"},
 
 	{Name: "strict-reconfig-check", Class: Refused, Kind: Bool, Default: "true",
 		Help: "a change of members that could cost the majority is never let through here: leave this flag out"},
