@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -54,7 +55,8 @@ func (c *leaseClient) grant(h *Host, done func()) {
 		id, once = known[c.random.IntN(len(known))], false
 	}
 	c.note(h, "grant")
-	entry := must(store.EncodeLeaseGrant(&pb.LeaseGrantRequest{ID: id, TTL: 1 + c.random.Int64N(int64(c.run.plan.Crowd.TTL))}))
+	ttl := 1 + c.random.Int64N(int64(c.run.plan.Crowd.TTL))
+	entry := must(store.EncodeLeaseGrant(&pb.LeaseGrantRequest{ID: id, TTL: ttl}))
 	c.run.command(h, "a grant", entry, once, func(result balsa.Result, err error) {
 		if err == nil {
 			if _, err = store.DecodeLeaseGrant(result.Value); err == nil {
@@ -62,9 +64,24 @@ func (c *leaseClient) grant(h *Host, done func()) {
 				c.run.crowd.leases = append(c.run.crowd.leases, id)
 				c.forget(id)
 				c.held = append(c.held, id)
+				c.atLastMoment(id, ttl)
 			}
 		}
 		done()
+	})
+}
+
+// atLastMoment has one more keep-alive come when the lease is about to end: before, after, or together with its end.
+func (c *leaseClient) atLastMoment(id, ttl int64) {
+	r := c.run
+	if c.random.IntN(2) == 0 {
+		return
+	}
+	over := time.Duration(ttl)*time.Second - r.plan.Slowest
+	r.later(between(c.random, over, over+r.plan.Crowd.Tick+r.plan.Slowest), func() {
+		if h := r.anyHost(c.random); h.Up() && !h.life.paused {
+			c.renew(h, []int64{id}, func() {})
+		}
 	})
 }
 
@@ -72,7 +89,10 @@ func (c *leaseClient) grant(h *Host, done func()) {
 func (c *leaseClient) keepAlive(h *Host, done func()) {
 	ids := slices.Clone(c.held)
 	c.random.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
-	ids = ids[:1+c.random.IntN(len(ids))]
+	c.renew(h, ids[:1+c.random.IntN(len(ids))], done)
+}
+
+func (c *leaseClient) renew(h *Host, ids []int64, done func()) {
 	c.note(h, "keep alive")
 	c.run.command(h, "a keep-alive", store.EncodeLeaseRenew(ids), false, func(result balsa.Result, err error) {
 		if err == nil {
@@ -81,6 +101,8 @@ func (c *leaseClient) keepAlive(h *Host, done func()) {
 				if c.run.counters["keep-alives"]++; ttl == 0 {
 					c.run.counters["keep-alives of leases that had ended"]++
 					c.forget(ids[i])
+				} else {
+					c.atLastMoment(ids[i], ttl)
 				}
 			}
 			c.run.fail(c.run.replay.name(), err)

@@ -15,14 +15,14 @@ var clockFaults = []fault{
 
 // clockDrift makes a clock up to a fifth too fast or too slow for a while: far more than any quartz.
 func clockDrift(r *run, random *rand.Rand) bool {
-	h := r.anyHost(random)
+	h := r.leaderOrAny(random)
 	h.SetClock(0, exactRate*4/5+random.Int64N(exactRate*2/5))
 	r.later(4*r.forSome(random), func() { h.SetClock(0, exactRate) })
 	return true
 }
 
 func clockForward(r *run, random *rand.Rand) bool {
-	h := r.anyHost(random)
+	h := r.leaderOrAny(random)
 	h.SetClock(between(random, r.plan.ElectionTimeout/10, r.plan.ElectionTimeout*10), h.clock.rate)
 	return true
 }

@@ -86,7 +86,7 @@ func (m *model) applyRenewal(c *balsa.Command) error {
 	}
 	revision, got, err := store.DecodeLeaseRenew(c.Result)
 	if err != nil || revision != m.revision || !slices.Equal(got, want) {
-		return fmt.Errorf("a renewal was answered with %v at revision %d (%w), the replay says %v at %d", got, revision, err, want, m.revision)
+		return fmt.Errorf("a renewal was answered with %v at revision %d (%v), the replay says %v at %d", got, revision, err, want, m.revision)
 	}
 	return nil
 }
