@@ -24,6 +24,9 @@ func (r *Raft) leadCommit(index Index) {
 	if waited || len(r.members.history) > 1 {
 		r.settleMembership()
 	}
+	if r.reign.abdicating {
+		r.continueTransfer()
+	}
 }
 
 // followCommit raises a follower's commit index: to what the leader says, but no further than the entries that

@@ -36,10 +36,11 @@ func (r *Raft) Transfer(now Instant, to MemberID) error {
 	return nil
 }
 
-// continueTransfer tells the target to campaign once it has the whole log.
+// continueTransfer tells the target to campaign once it has the whole log. A leader without a vote of its own waits for the commit of all
+// that it was given, so that it can say what became of it.
 func (r *Raft) continueTransfer() {
 	t := &r.reign.transfer
-	if t.to == nil || t.told || t.to.match < r.log.last {
+	if t.to == nil || t.told || t.to.match < r.log.last || r.reign.abdicating && r.commit < r.log.last {
 		return
 	}
 	t.told = true
