@@ -26,6 +26,8 @@ func (r *replica) cut(at Position) {
 	if _, ok := r.config.StateMachine.(Snapshotter); !ok || r.stopped != nil {
 		return
 	}
+	// What the loop has not heard to be applied yet stays; it is heard soon, and cut then.
+	r.cutAgain = at.Index > r.applied
 	upTo := min(at.Index, r.loop.host.log.Horizon(r.config.ID, r.group.limits.KeepLogBytes).Index)
 	if upTo = r.belowPins(upTo); upTo <= r.cutAt {
 		return
@@ -38,6 +40,13 @@ func (r *replica) cut(at Position) {
 	r.cutAt = floor.Index
 	r.note(event{what: "log cut", term: floor.Term, index: floor.Index})
 	r.loop.host.writer.inbox.Post(logWrite{replica: r, discard: floor})
+}
+
+// cutApplied cuts what was durable before the loop heard that it is applied.
+func (r *replica) cutApplied() {
+	if r.cutAgain && r.applied >= r.durable.Index {
+		r.cut(r.durable)
+	}
 }
 
 // pin keeps the log from being cut: a follower that has installed a snapshot goes on with the log from there. If that were

@@ -35,6 +35,7 @@ type Group struct {
 	leaderChanges         atomic.Uint64
 	snapshotsSent         atomic.Uint64
 	snapshotsInstalled    atomic.Uint64
+	snapshotError         atomic.Pointer[SnapshotError] // why the last one was not installed
 	leadership            atomic.Pointer[Leadership]
 	membership            atomic.Pointer[Membership]
 	settled               atomic.Pointer[raft.ConfigurationAt]

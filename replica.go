@@ -38,6 +38,7 @@ type replica struct {
 
 	durable         Position // of the state machine, when the group was started
 	cutAt           Index    // the log begins after it
+	cutAgain        bool     // more is durable than the loop knows to be applied
 	pins            []pin    // what keeps the log from being cut
 	saidNoSnapshots bool
 
@@ -194,6 +195,7 @@ func (r *replica) noteApplied(index Index) {
 	r.applied = index
 	r.note(event{what: "applied", index: index})
 	r.guard(func() { r.raft.Applied(r.now(), index) })
+	r.cutApplied()
 	r.checkRecovered()
 }
 
@@ -206,6 +208,7 @@ func (r *replica) noteRestored(at Position, covered *raft.ConfigurationAt) {
 	r.note(event{what: "snapshot installed", term: at.Term, index: at.Index})
 	r.guard(func() { r.raft.Install(r.now(), at, covered) })
 	r.group.committed.Store(max(r.group.committed.Load(), uint64(at.Index)))
+	r.cutApplied()
 	r.checkRecovered()
 }
 

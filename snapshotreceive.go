@@ -1,7 +1,6 @@
 package balsa
 
 import (
-	"errors"
 	"log/slog"
 	"slices"
 
@@ -126,7 +125,9 @@ func (w *snapshotWorker) judged(c *snapshotReceipt, r *replica, useful bool) {
 		w.finish(c, wire.SnapshotRefused)
 		return
 	}
-	part, err := w.spool.Create(snapshot.Entry{Group: c.group, Position: c.offer.At})
+	s := w.shelf(r)
+	s.wanted(c.offer.At)
+	part, err := w.spool.Create(s.entry(c.offer.At))
 	if err != nil {
 		w.failed(c, err)
 		return
@@ -145,6 +146,10 @@ func (w *snapshotWorker) judged(c *snapshotReceipt, r *replica, useful bool) {
 
 // store writes a piece, if it is the next one, and says how much is there.
 func (w *snapshotWorker) store(c *snapshotReceipt, chunk *wire.SnapshotChunk) {
+	if err := refusedAtOnce(chunk); err != nil {
+		w.failed(c, err)
+		return
+	}
 	if int64(chunk.Offset) == c.part.Size() {
 		if _, err := c.part.Write(chunk.Data); err != nil {
 			w.failed(c, err)
@@ -157,11 +162,23 @@ func (w *snapshotWorker) store(c *snapshotReceipt, chunk *wire.SnapshotChunk) {
 	}
 }
 
-// complete verifies what arrived, makes it durable, and has it restored.
+// complete has what arrived verified and made durable, and then restored.
 func (w *snapshotWorker) complete(c *snapshotReceipt) {
-	part := c.part
+	part, scribe := c.part, w.scribe(w.shelf(c.replica))
 	c.part, c.whole = nil, true
-	if err := part.Commit(); err != nil {
+	scribe.inbox.Post(func() {
+		err := scribe.commit(part)
+		w.inbox.Post(func() { w.committed(c, err) })
+	})
+}
+
+// committed has the state machine take a snapshot that is whole and durable.
+func (w *snapshotWorker) committed(c *snapshotReceipt, err error) {
+	if !slices.Contains(w.receipts, c) {
+		return // the group is closed
+	}
+	if err != nil {
+		w.discard(c)
 		w.failed(c, err)
 		return
 	}
@@ -175,14 +192,13 @@ func (w *snapshotWorker) complete(c *snapshotReceipt) {
 
 // restored ends a receipt whose state machine has taken the state, or has not.
 func (w *snapshotWorker) restored(c *snapshotReceipt, err error) {
-	s := w.shelf(c.replica)
 	if err != nil {
-		if removing := w.spool.Remove(snapshot.Entry{Group: c.group, Position: c.offer.At}); removing != nil {
-			err = errors.Join(err, removing)
-		}
+		w.discard(c)
 		w.failed(c, err)
 		return
 	}
+	s := w.shelf(c.replica)
+	c.replica.group.behind(c.offer.At, nil)
 	c.replica.group.snapshotsInstalled.Add(1)
 	w.host.config.Logger.Info("a snapshot is installed", groupAttr(c.group), slog.Uint64("index", uint64(c.offer.At.Index)))
 	w.shelved(s, c.offer.At)
@@ -190,9 +206,17 @@ func (w *snapshotWorker) restored(c *snapshotReceipt, err error) {
 	w.tidy(s)
 }
 
+// discard removes the file of a snapshot that was not installed, if it is there.
+func (w *snapshotWorker) discard(c *snapshotReceipt) {
+	s := w.shelf(c.replica)
+	_ = w.remove(s, s.entry(c.offer.At)) // it is told, and tried again
+}
+
 func (w *snapshotWorker) failed(c *snapshotReceipt, err error) {
+	c.replica.group.behind(c.offer.At, err)
 	w.host.config.Logger.Error("a snapshot could not be installed; the state is what it was", groupAttr(c.group),
-		memberAttr("leader", c.offer.From), slog.Uint64("index", uint64(c.offer.At.Index)), slog.String("error", err.Error()))
+		memberAttr("leader", c.offer.From), slog.Uint64("index", uint64(c.offer.At.Index)), slog.String("error", err.Error()),
+		slog.String("remedy", snapshotRemedy(err)))
 	w.finish(c, wire.SnapshotFailed)
 }
 

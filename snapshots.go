@@ -3,7 +3,6 @@ package balsa
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -20,7 +19,8 @@ import (
 //	follower  ──▶ worker: file, verified and durable ──▶ applier: Restore ──▶ loop: the protocol's Install
 //
 // A file is written first and sent then, on both sides: so a follower that is slow keeps nobody waiting, several share one
-// file, and a state machine is never given a snapshot that was not verified to its end.
+// file, and a state machine is never given a snapshot that was not verified to its end. What takes long is done by an actor for each
+// group, its scribe.
 type snapshotWorker struct {
 	host  *Host
 	spool *snapshot.Spool
@@ -33,6 +33,7 @@ type snapshotWorker struct {
 	receipts []*snapshotReceipt
 
 	closed bool
+	first  int // the send that goes first in this turn
 
 	arrived atomic.Int64 // bytes of pieces in the inbox
 }
@@ -42,9 +43,13 @@ type shelf struct {
 	replica *replica
 	newest  raft.Position // of the file, zero where there is none
 	making  bool
+	scribe  *scribe         // nil until there is something to write
 	waiting []*snapshotSend // for the one that is being made
 	// failures counts, for each member, the snapshots in a row that it did not install.
 	failures map[MemberID]int
+	// leftovers could not be removed; they are tried again at sweepAt.
+	leftovers []snapshot.Entry
+	sweepAt   actor.Instant
 }
 
 func newSnapshotWorker(h *Host) (*snapshotWorker, error) {
@@ -60,7 +65,7 @@ func (w *snapshotWorker) turn(now actor.Instant) actor.Instant {
 	for _, act := range w.inbox.Take() {
 		act()
 	}
-	return min(w.pumpSends(), w.expireReceipts())
+	return min(w.pumpSends(), w.expireReceipts(), w.sweep())
 }
 
 func (w *snapshotWorker) shelf(r *replica) *shelf {
@@ -87,18 +92,35 @@ func (w *snapshotWorker) make(s *shelf) {
 	})
 }
 
-// made writes the state into a file, and starts whoever waits for it.
+// made has the state written into a file.
 func (w *snapshotWorker) made(s *shelf, state Snapshot, at raft.Position, runtime []byte, err error) {
-	if err == nil {
-		r := s.replica
-		w.host.loop.control.Post(func() { r.pin(s, 0, at.Index) })
-		err = w.write(s, state, at, runtime)
+	if err != nil {
+		w.written(s, at, err)
+		return
 	}
-	// Writing may have taken minutes. What begins now begins in a turn that knows what time it is.
-	w.inbox.Post(func() { w.written(s, err) })
+	if w.closed || !slices.Contains(w.shelves, s) {
+		_ = guarded(state.Close) // the group is closed
+		return
+	}
+	r, c := s.replica, w.scribe(s)
+	w.host.loop.control.Post(func() { r.pin(s, 0, at.Index) })
+	s.wanted(at)
+	c.inbox.Post(func() {
+		err := c.write(w.spool, snapshot.Meta{Group: r.config.ID, Position: at, Runtime: runtime}, state)
+		w.inbox.Post(func() { w.written(s, at, err) })
+	})
 }
 
-func (w *snapshotWorker) written(s *shelf, err error) {
+// written starts whoever waits for a snapshot that is a file now.
+func (w *snapshotWorker) written(s *shelf, at raft.Position, err error) {
+	if !slices.Contains(w.shelves, s) {
+		return // the group is closed
+	}
+	if err == nil {
+		w.shelved(s, at)
+	} else if at.Index > s.newest.Index {
+		_ = w.remove(s, s.entry(at)) // it may be there all the same, if only the last sync failed
+	}
 	r := s.replica
 	defer w.host.loop.control.Post(func() { r.unpin(s) })
 	s.making = false
@@ -117,42 +139,6 @@ func (w *snapshotWorker) written(s *shelf, err error) {
 	w.tidy(s)
 }
 
-// write makes the state a durable file. It closes the state.
-func (w *snapshotWorker) write(s *shelf, state Snapshot, at raft.Position, runtime []byte) (err error) {
-	defer func() {
-		if closing := guarded(state.Close); err == nil {
-			err = closing
-		}
-	}()
-	if w.closed {
-		return ErrClosed
-	}
-	part, err := w.spool.Create(snapshot.Entry{Group: s.replica.config.ID, Position: at})
-	if err != nil {
-		return err
-	}
-	if err := writeSnapshot(part, snapshot.Meta{Group: s.replica.config.ID, Position: at, Runtime: runtime}, state); err != nil {
-		_ = part.Abort() // the first error tells more
-		return err
-	}
-	if err := part.Commit(); err != nil {
-		return err
-	}
-	w.shelved(s, at)
-	return nil
-}
-
-func writeSnapshot(to io.Writer, meta snapshot.Meta, state Snapshot) error {
-	out, err := snapshot.NewWriter(to, meta)
-	if err != nil {
-		return err
-	}
-	if err := guarded(func() error { _, err := state.WriteTo(out); return err }); err != nil {
-		return fmt.Errorf("writing the state at index %d: %w", meta.Position.Index, err)
-	}
-	return out.Close()
-}
-
 // shelved notes a durable file. A state machine in memory starts from it again, so the log before it is not needed any more.
 func (w *snapshotWorker) shelved(s *shelf, at raft.Position) {
 	if at.Index <= s.newest.Index {
@@ -161,18 +147,6 @@ func (w *snapshotWorker) shelved(s *shelf, at raft.Position) {
 	s.newest = at
 	if r := s.replica; r.inMemory() {
 		w.host.loop.control.Post(func() { r.durableTo(at) })
-	}
-}
-
-// tidy removes files that are of no more use: all but the newest, and of a durable state machine that one too, once it
-// was sent to everybody.
-func (w *snapshotWorker) tidy(s *shelf) {
-	below := s.newest.Index
-	if !s.replica.inMemory() && len(s.waiting) == 0 && !slices.ContainsFunc(w.sends, func(send *snapshotSend) bool { return send.replica == s.replica }) {
-		below, s.newest = below+1, raft.Position{}
-	}
-	if err := w.spool.RemoveOlder(s.replica.config.ID, below); err != nil {
-		w.host.config.Logger.Warn("old snapshots could not be removed", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
 	}
 }
 
@@ -228,12 +202,22 @@ func (w *snapshotWorker) forget(r *replica) {
 			w.abort(c)
 		}
 	}
+	for _, s := range w.shelves {
+		if s.replica == r && s.scribe != nil {
+			s.scribe.stop()
+		}
+	}
 	w.shelves = slices.DeleteFunc(w.shelves, func(s *shelf) bool { return s.replica == r })
 }
 
 // close ends everything. The actor is stopped by now: whoever calls it owns the worker.
 func (w *snapshotWorker) close() {
 	w.closed = true
+	for _, s := range w.shelves {
+		if s.scribe != nil {
+			s.scribe.stop()
+		}
+	}
 	for _, act := range w.inbox.Close() {
 		act() // states are let go so
 	}

@@ -125,7 +125,12 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 // pumpSends goes on with all sends, and returns when it wants to look at them again.
 func (w *snapshotWorker) pumpSends() actor.Instant {
 	next := actor.Never
-	for _, s := range slices.Clone(w.sends) {
+	sends := slices.Clone(w.sends)
+	if len(sends) > 0 { // another goes first each time: there may be room for one only
+		w.first = (w.first + 1) % len(sends)
+		sends = append(sends[w.first:len(sends):len(sends)], sends[:w.first]...)
+	}
+	for _, s := range sends {
 		switch {
 		case s.failAt == 0 && s.file == nil:
 		case s.failAt == 0:

@@ -20,6 +20,9 @@ type Status struct {
 	Recovered bool
 	// Fenced is why the group was stopped on this host, nil while it works.
 	Fenced error
+	// Behind is why this member could not install the snapshot that it needs, with what to do about it; nil where none failed, or one
+	// was installed since. The leader tries again; the member goes on voting, and its state stays what it was.
+	Behind error
 }
 
 // Status returns the member's view of its group. It works on a fenced group too; the error is ErrClosed or the context's.
@@ -48,7 +51,7 @@ func (g *Group) StatusAsync(done func(Status)) bool {
 func (r *replica) status() Status {
 	return Status{
 		Group: r.config.ID, Member: r.loop.host.config.Member, Status: r.raft.Status(), Now: r.now(),
-		Pending: int(r.group.pending.Load()), Held: len(r.held), Recovered: r.group.Recovered(), Fenced: r.group.Err(),
+		Pending: int(r.group.pending.Load()), Held: len(r.held), Recovered: r.group.Recovered(), Fenced: r.group.Err(), Behind: r.group.Behind(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -88,8 +89,8 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
 		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered,
 	}
-	if s.Fenced != nil {
-		answer.Fault = s.Fenced.Error()
+	if fault := cmp.Or(s.Fenced, s.Behind); fault != nil {
+		answer.Fault = fault.Error()
 	}
 	for _, p := range s.Peers {
 		answer.Followers = append(answer.Followers, peerStatus{
