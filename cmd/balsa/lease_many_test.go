@@ -92,9 +92,11 @@ func TestManyLeasesEndTogether(t *testing.T) {
 	tenants := map[string]tenant{} // by key
 	stop := make(chan struct{})
 	var granting, keeping sync.WaitGroup
+	var slow atomic.Bool
 	for w := range 50 {
 		granting.Go(func() {
 			var puts []clientv3.Op
+			var oldest tenant
 			for n := range leases / 50 {
 				l, err := rent(ctx, client, ttl)
 				if err != nil {
@@ -102,18 +104,32 @@ func TestManyLeasesEndTogether(t *testing.T) {
 					return
 				}
 				key := fmt.Sprintf("leased/%d-%d", w, n)
+				if n == 0 {
+					oldest = l
+				}
 				puts = append(puts, clientv3.OpPut(key, "", clientv3.WithLease(l.id)))
 				mu.Lock()
 				tenants[key] = l
 				mu.Unlock()
 			}
-			if _, err := client.Txn(ctx).Then(puts...).Commit(); err != nil {
-				t.Error(err)
+			err := insist(ctx, func(ctx context.Context) error {
+				_, err := client.Txn(ctx).Then(puts...).Commit()
+				if errors.Is(err, rpctypes.ErrLeaseNotFound) && !oldest.early() {
+					slow.Store(true) // the first ones have ended before the last was granted
+					return nil
+				}
+				if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+					return errLost
+				}
+				return err
+			})
+			if err != nil {
+				t.Errorf("keys of leases that were just granted: %v", err)
 			}
 		})
 	}
 	var renewed gauge
-	var lost atomic.Int64
+	var lost atomic.Int64 // of those that are kept
 	for n := range kept {
 		l, err := rent(ctx, client, ttl)
 		must(err)
@@ -128,8 +144,10 @@ func TestManyLeasesEndTogether(t *testing.T) {
 		})
 	}
 	granting.Wait()
-	if t.Failed() {
-		t.FailNow()
+	if t.Failed() || slow.Load() {
+		close(stop)
+		keeping.Wait()
+		t.Skip(errTooSlow) // failed it stays, where it has
 	}
 	leader, err := leading(ctx, c, clients)
 	must(err)
@@ -164,9 +182,10 @@ func TestManyLeasesEndTogether(t *testing.T) {
 			case e.Type == clientv3.EventTypePut:
 			case !ours:
 				more++ // a second time, or one that is kept
-			case l.early():
-				t.Errorf("%s is deleted %v after its lease was asked for", key, time.Since(l.asked))
 			default:
+				if l.early() {
+					t.Errorf("%s is deleted %v after its lease was asked for, of %v", key, time.Since(l.asked), l.ttl)
+				}
 				delete(tenants, key)
 				gone++
 			}
