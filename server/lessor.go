@@ -157,10 +157,10 @@ func (l *lessor) confirm(r *reign, err error) {
 	}
 }
 
-// advance lets the lease clock go on.
+// advance lets the lease clock go on. It never goes back, though a virtual machine's monotonic clock may have done.
 func (r *reign) advance(now time.Time) {
 	if r.confirmed {
-		r.clock = later(r.clock, min(now.Sub(r.last), maxStep))
+		r.clock = later(r.clock, max(0, min(now.Sub(r.last), maxStep)))
 		r.last = now
 	}
 }

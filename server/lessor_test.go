@@ -295,6 +295,24 @@ func TestTimeThatTheLeaderMissedDoesNotCount(t *testing.T) {
 	})
 }
 
+// A machine's clock that goes back, behind the beginning even, ends nothing: that moment is lost, and no more.
+func TestAClockThatGoesBackEndsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newLessors(t)
+		var leap time.Duration
+		c.members[0].lessor.now = func() time.Time { return time.Now().Add(leap) }
+		c.lead(0)
+		c.pass(tick)
+		c.grant(1, 5) // at 0.1 s
+		c.pass(5 * tick)
+		leap = -time.Minute
+		c.pass(tick)
+		c.grant(2, 5) // at 0.7 s
+		c.wantUntil(1, 5100*time.Millisecond, 3*tick)
+		c.wantUntil(2, 5700*time.Millisecond, 3*tick)
+	})
+}
+
 // Where many leases end at once the log has room for others.
 func TestManyEndsArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
