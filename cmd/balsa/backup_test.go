@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,4 +161,93 @@ func TestRestoreRefuses(t *testing.T) {
 	if left, _ := os.ReadDir(cmd.Dir); len(left) != 0 {
 		t.Errorf("a failed backup left %v", left)
 	}
+}
+
+// Verify finds a directory and a backup sound, changes nothing, and names what is damaged.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	flags, endpoint := alone(t, dir)
+	p := serving(t, flags...)
+	for i := range 20 {
+		ctlOK(t, endpoint, "put", fmt.Sprint("key", i), strings.Repeat("value", 100))
+	}
+	file := filepath.Join(t.TempDir(), "x.backup")
+	if o := runToEnd(t, program(t, "balsa", "backup", file, "--endpoint="+endpoint)); o.code != 0 {
+		t.Fatalf("backup: %+v", o)
+	}
+	if o := runToEnd(t, program(t, "balsa", "verify", dir)); o.code != 1 || !strings.Contains(o.stderr, "is in use by another process") {
+		t.Errorf("verify beside a server: %+v", o)
+	}
+	p.terminate()
+
+	before := contents(t, dir)
+	o := runToEnd(t, program(t, "balsa", "verify", dir))
+	if o.code != 0 || !strings.Contains(o.stdout, dir+" is sound") {
+		t.Fatalf("verify: %+v", o)
+	}
+	if after := contents(t, dir); !maps.Equal(before, after) {
+		t.Error("verify has changed the directory")
+	}
+	for _, path := range []string{dir, file} {
+		var found verdict
+		o := runToEnd(t, program(t, "balsa", "verify", path, "-o=json"))
+		if err := json.Unmarshal([]byte(o.stdout), &found); err != nil || o.code != 0 || !found.Sound || found.Revision != 21 || found.Digest == "" {
+			t.Errorf("verify %s: %+v, %v", path, o, err)
+		}
+	}
+
+	// One flipped bit in each of: a table, the log, the backup.
+	tables, _ := filepath.Glob(filepath.Join(dir, "state", "0*", "*.sst"))
+	logs, _ := filepath.Glob(filepath.Join(dir, "wal", "*.wal"))
+	if len(tables) == 0 || len(logs) == 0 {
+		t.Fatal("no tables, or no log", tables, logs)
+	}
+	for path, part := range map[string]string{
+		tables[0]: "tables", logs[0]: "log", file: "backup",
+	} {
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// In the middle of what is not zero.
+		end := len(bytes.TrimRight(whole, "\x00"))
+		flipped := bytes.Clone(whole)
+		flipped[end/2] ^= 0x80
+		if err := os.WriteFile(path, flipped, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		target := dir
+		if part == "backup" {
+			target = file
+		}
+		o := runToEnd(t, program(t, "balsa", "verify", target))
+		if o.code != 1 || !strings.Contains(o.stdout, fmt.Sprintf("%-10s DAMAGED", part)) {
+			t.Errorf("a flipped bit in %s: %+v", path, o)
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := runToEnd(t, program(t, "balsa", "verify", dir)); o.code != 0 {
+		t.Errorf("verify once all is mended: %+v", o)
+	}
+}
+
+// contents has every file below a directory, by name.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			var text []byte
+			text, err = os.ReadFile(path)
+			found[path] = string(text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }

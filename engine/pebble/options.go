@@ -26,6 +26,8 @@ type Options struct {
 	// statistics are off. The caller writes no more than an eighth of MemTableBytes (16 MiB by default here)
 	// before the first Flush, and no more than a quarter between two.
 	Deterministic bool
+
+	readOnly bool
 }
 
 func (o Options) withDefaults() Options {
@@ -64,6 +66,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache, health *health, pressure
 		Cache:                       cache,
 		Comparer:                    comparer,
 		DisableWAL:                  true,
+		ReadOnly:                    o.readOnly,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		Logger:                      health,
 		EventListener:               health.events(pressure),
