@@ -62,22 +62,29 @@ func (r *Raft) sender(e *Envelope) *progress {
 	if p == nil {
 		p = r.stranger(Member{e.From, e.FromLife}, e.Message)
 	}
-	if p == nil || p == r.self || p.Life != e.FromLife {
+	if p == nil || p == r.self || p.Life != e.FromLife || p.parting > 0 && r.hasLeft(p.ID) && asksForVote(e.Message) {
 		return nil
 	}
 	return p
 }
 
-// stranger returns a member that has no seat here, nil where it is not to be heard. A leader that has appended its own removal
-// is, until that is committed (E35).
+func asksForVote(m Message) bool {
+	return m != nil && (m.kind() == kindPreVoteRequest || m.kind() == kindRequestVote)
+}
+
+// hasLeft reports whether a member was removed for certain. Until that is committed it may hold what the others need (E35).
+func (r *Raft) hasLeft(id MemberID) bool {
+	current := r.members.current()
+	return current.Index <= r.commit && current.WasRemoved(id)
+}
+
+// stranger returns a member that has no seat here, nil where it is not to be heard. A leader that has appended its own removal is,
+// until somebody else leads.
 func (r *Raft) stranger(m Member, message Message) *progress {
 	if p := r.following.leader; p != nil && p.Member == m && r.leader == m.ID {
 		return p
 	}
-	if m.ID == 0 || m.ID == r.config.Self || message == nil {
-		return nil
-	}
-	if current := r.members.current(); current.WasRemoved(m.ID) && current.Index <= r.commit {
+	if m.ID == 0 || m.ID == r.config.Self || message == nil || r.hasLeft(m.ID) {
 		return nil
 	}
 	switch message.kind() {

@@ -298,3 +298,73 @@ func (c *chaos) settled(leader *member) bool {
 	}
 	return true
 }
+
+// groupWithout3 returns a world of three in which member 3 was removed, and knows it.
+func groupWithout3(t *testing.T) *world {
+	w := newWorld(t, 3, Limits{})
+	leader := w.elect(1)
+	if _, err := leader.raft.ChangeMembers(w.now, 0, false, Change{Kind: Remove, Member: 3}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if m := w.member(3).raft.Membership(); !m.Committed || m.Seat(3) != nil {
+		t.Fatalf("member 3 was not told: %+v", m)
+	}
+	return w
+}
+
+// Who has no vote does not campaign, however long it hears nothing: neither who was removed (E35), nor a learner (E36).
+func TestE35E36WhoHasNoVoteDoesNotCampaign(t *testing.T) {
+	w := groupWithout3(t)
+	leader := w.member(1)
+	if _, err := leader.raft.ChangeMembers(w.now, leader.raft.Membership().Index, false, Change{Kind: AddLearner, Member: 4}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.join(4, leader)
+	w.pass(testHeartbeat)
+	for _, id := range []MemberID{3, 4} {
+		w.isolate(id)
+	}
+	w.pass(10 * testElection)
+	for _, id := range []MemberID{3, 4} {
+		if r := w.member(id).raft; r.counts.PreCampaigns > 0 || r.role != Follower {
+			t.Errorf("member %d has asked for votes %d times", id, r.counts.PreCampaigns)
+		}
+	}
+}
+
+// A member that is known to be removed is given no vote, and disturbs nobody: not even by a campaign that it says the leader wants (E35).
+func TestE35RemovedMembersAreNotHeard(t *testing.T) {
+	w := groupWithout3(t)
+	for _, id := range []MemberID{1, 2} {
+		to := w.member(id)
+		term, dropped := to.raft.hard.Term, to.raft.counts.Dropped
+		for _, m := range []Message{
+			&RequestVote{Term: term + 5, Last: Position{99, term}, Transfer: true},
+			&PreVoteRequest{Term: term, NextTerm: term + 5, Last: Position{99, term}},
+		} {
+			if said := w.receive(to, 3, m); len(said) > 0 {
+				t.Errorf("member %d answers %T", id, m)
+			}
+		}
+		if to.raft.hard.Term != term || to.raft.counts.Dropped != dropped+2 {
+			t.Errorf("member %d is in term %d, was in %d, and has dropped %d", id, to.raft.hard.Term, term, to.raft.counts.Dropped-dropped)
+		}
+	}
+}
+
+// A voter answers a candidate that it does not know yet: its configuration may be the later one (E36).
+func TestE36ACandidateThatIsNotKnownYetIsAnswered(t *testing.T) {
+	w := newWorld(t, 3, Limits{})
+	m := w.member(2)
+	said := w.receive(m, 7, &RequestVote{Term: 5, Last: Position{0, 0}})
+	w.persist(m, len(m.pending))
+	said = append(said, w.said(m)...)
+	if votes := only[*VoteResponse](said); len(votes) != 1 || !votes[0].Granted {
+		t.Errorf("it says %v", said)
+	}
+	if said := w.receive(m, 7, &AppendResponse{Term: 5, Match: 3}); len(said) > 0 {
+		t.Errorf("it answers what only a member can say: %v", said)
+	}
+}
