@@ -394,3 +394,55 @@ func TestCountsWhileBucketsAreCut(t *testing.T) {
 		t.Fatal("the census was wrong once")
 	}
 }
+
+// TestBucketIsCutWhileKeysCome has keys come and go in a bucket, between the scan that cuts it and the cut.
+func TestBucketIsCutWhileKeysCome(t *testing.T) {
+	e := &scannedEngine{Engine: engine.NewMemory()}
+	f := newFixture(t, e)
+	f.store.writer.census.bucketKeys = 5
+	for i := range 21 {
+		f.put(fmt.Sprintf("k%02d", i), "")
+	}
+	e.scanned = func() {
+		f.put("k051", "")
+		f.put("k05", "again")
+		if _, err := f.apply(EncodeDeleteRange(&pb.DeleteRangeRequest{Key: []byte("k10"), RangeEnd: []byte("k12")})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.tidyAll()
+	if e.scanned != nil {
+		t.Fatal("nothing was scanned")
+	}
+	if c := &f.store.writer.census; c.distrusted > 0 || c.buckets == nil || c.buckets.Len() < 4 {
+		t.Fatalf("distrusted %d times, %v", c.distrusted, c.buckets)
+	}
+	if err := f.store.Verify(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// scannedEngine calls scanned once, when the first iterator is closed.
+type scannedEngine struct {
+	engine.Engine
+	scanned func()
+}
+
+func (e *scannedEngine) NewIterator(lower, upper []byte) (engine.Iterator, error) {
+	i, err := e.Engine.NewIterator(lower, upper)
+	return &scannedIterator{i, e}, err
+}
+
+type scannedIterator struct {
+	engine.Iterator
+	engine *scannedEngine
+}
+
+func (i *scannedIterator) Close() error {
+	err := i.Iterator.Close()
+	if scanned := i.engine.scanned; scanned != nil {
+		i.engine.scanned = nil
+		scanned()
+	}
+	return err
+}
