@@ -18,6 +18,7 @@ import (
 // What people build on etcd's package concurrency, while leader after leader is killed: sessions, mutexes, elections and
 // software transactions.
 func TestConcurrencyThroughKillsOfTheLeader(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	k := &killing{t: t, cluster: startCluster(t, 3, cluster.Options{})}

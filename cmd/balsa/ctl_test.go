@@ -36,6 +36,7 @@ func (p *process) interrupt() {
 // nothing and tells nothing twice, a lease is kept alive, and who holds a lock, or is elected, stays so, whichever member it
 // was connected to.
 func TestEtcdctlThroughKillsOfEachMember(t *testing.T) {
+	t.Parallel()
 	// The timeouts that people have: etcdctl's watch needs a leader, and gives up where none is known for three election timeouts.
 	c := startCluster(t, 3, cluster.Options{Args: []string{"--heartbeat-interval=100", "--election-timeout=1000"}})
 	all := strings.Join(c.Endpoints(), ",")

@@ -73,6 +73,7 @@ func (l *tenant) keep(ctx context.Context, client *clientv3.Client, renewed *gau
 // Two thousand leases end together, and the leader is killed when the first of them has gone. None ends before its time, all
 // end and take their keys along, those that are kept alive stay, and who writes meanwhile is answered.
 func TestManyLeasesEndTogether(t *testing.T) {
+	t.Parallel()
 	const leases, ttl, kept = 2000, 10, 20
 	c := startCluster(t, 3, cluster.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

@@ -16,6 +16,7 @@ import (
 // Leaders are killed while one lease runs out, and another, under an election and a lock, is kept alive: the first ends
 // in its time and not before, the others do not notice.
 func TestLeasesThroughKillsOfTheLeader(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, cluster.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -86,6 +87,7 @@ func TestLeasesThroughKillsOfTheLeader(t *testing.T) {
 
 // What people type.
 func TestEtcdctlLeasesAndLocks(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, cluster.Options{})
 	endpoints := strings.Join(c.Endpoints(), ",")
 	fields := strings.Fields(ctlOK(t, endpoints, "lease", "grant", "60"))

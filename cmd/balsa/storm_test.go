@@ -47,7 +47,8 @@ type write struct {
 	deleted    bool
 }
 
-func newStorm(t *testing.T, faults []fault, args ...string) *storm {
+// newStormOf returns a storm that has no cluster and no clients yet.
+func newStormOf(t *testing.T, faults []fault) *storm {
 	s := &storm{t: t, faults: faults, rounds: *chaosRounds, random: rand.New(rand.NewPCG(*chaosSeed, 1))}
 	if s.rounds == 0 {
 		s.rounds = len(faults)
@@ -55,6 +56,11 @@ func newStorm(t *testing.T, faults []fault, args ...string) *storm {
 	t.Logf("again: -chaos-seed %d -chaos-rounds %d", *chaosSeed, s.rounds)
 	begin := time.Now()
 	s.history = history.New(func() int64 { return int64(time.Since(begin)) })
+	return s
+}
+
+func newStorm(t *testing.T, faults []fault, args ...string) *storm {
+	s := newStormOf(t, faults)
 	s.cluster = startCluster(t, 3, cluster.Options{Args: args, AdvertisePeer: func(_ int, address string) string {
 		s.proxies = append(s.proxies, s.proxy(address))
 		return s.proxies[len(s.proxies)-1].Address()
