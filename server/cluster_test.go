@@ -34,7 +34,7 @@ func startCluster(t *testing.T) []*clusterMember {
 	var listed []*pb.Member
 	for id := range raft.MemberID(3) {
 		members = append(members, raft.Member{ID: id + 1, Life: 1})
-		listed = append(listed, &pb.Member{ID: uint64(id + 1), PeerURLs: []string{fmt.Sprintf("http://peer-%d", id+1)}})
+		listed = append(listed, &pb.Member{ID: uint64(id + 1), PeerURLs: []string{fmt.Sprintf("http://peer-%d:1", id+1)}})
 	}
 	for _, self := range members {
 		m := &clusterMember{}

@@ -37,6 +37,9 @@ func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) 
 	if r.IsLearner {
 		change.Kind = raft.AddLearner
 	}
+	if s.inUse(urls, 0) { // before somebody answers there
+		return nil, rpctypes.ErrGRPCPeerURLExist
+	}
 	if s.config.TryPeer != nil {
 		if err := s.config.TryPeer(ctx, urls); err != nil {
 			return nil, peerTaken(err)

@@ -237,7 +237,7 @@ func (m *member) openServer() (err error) {
 		WatchProgressInterval: s.Duration("watch-progress-notify-interval"), LeaderTimeout: 3 * m.plan.election,
 		LeaseMinTTL: 3 * m.plan.election / 2, LeaseTick: m.plan.heartbeat,
 		ExtensiveMetrics: s.String("metrics") == "extensive",
-		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(),
+		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(), TryPeer: m.tryPeer,
 	})
 	if err != nil {
 		return err

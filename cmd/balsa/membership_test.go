@@ -224,6 +224,15 @@ func TestMembersComeAndGo(t *testing.T) {
 		first.id, _, _ = strings.Cut(listed, ",")
 		return strings.Contains(listed, "started")
 	})
+	for url, want := range map[string]string{
+		"http://" + first.endpoint: "is no balsa member", // a client port
+		first.peer:                 "Peer URLs already exists",
+	} {
+		o := runToEnd(t, program(t, "balsa", "ctl", "--endpoints="+first.endpoint, "member", "add", "x", "--peer-urls="+url))
+		if o.code == 0 || !strings.Contains(o.stderr+o.stdout, want) {
+			t.Errorf("member add with %s: exit code %d, %s%s, want %s", url, o.code, o.stdout, o.stderr, want)
+		}
+	}
 	w := c.write(4)
 	for _, m := range c.members[1:] {
 		c.progress(w)
