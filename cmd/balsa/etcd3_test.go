@@ -15,6 +15,7 @@ import (
 // npm's etcd3 client, of the version in testdata/etcd3/package-lock.json: its basic flows, with a kill of the leader under its watch.
 // It runs where node is, and where npm has the client or can fetch it.
 func TestNodeClient(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("NOT RUN: it may fetch npm's etcd3")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/balsadb/balsa/internal/cluster"
 	"github.com/balsadb/balsa/internal/tlsfiles"
@@ -241,16 +245,20 @@ func TestLeaderHandsOverAtSIGTERM(t *testing.T) {
 	}
 }
 
-// leaderOf asks the members who leads.
+// leaderOf returns who leads, once somebody does. All members run.
 func leaderOf(t *testing.T, c *cluster.Cluster) *cluster.Member {
 	t.Helper()
-	for _, s := range statusJSON(t, c) {
-		if s.Status != nil && s.Status.Role == "leader" {
-			return c.Members[slices.Index(c.Endpoints(), s.Endpoint)]
-		}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var clients []*clientv3.Client
+	for _, m := range c.Members {
+		clients = append(clients, dial(t, m.Endpoint))
 	}
-	t.Fatal("nobody leads")
-	return nil
+	leader, err := leading(ctx, c, clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leader
 }
 
 func statusJSON(t *testing.T, c *cluster.Cluster) (answers []endpointStatus) {

@@ -115,10 +115,13 @@ func (s *storm) anyone() *cluster.Member { return s.cluster.Members[s.random.Int
 func leading(ctx context.Context, c *cluster.Cluster, clients []*clientv3.Client) (*cluster.Member, error) {
 	for {
 		for i, client := range clients {
-			if _, err := client.Get(ctx, "whoever answers this has a leader"); err != nil {
-				return nil, err
-			}
-			s, err := client.Status(ctx, c.Members[i].Endpoint)
+			var s *clientv3.StatusResponse
+			err := insist(ctx, func(ctx context.Context) (err error) {
+				if _, err = client.Get(ctx, "whoever answers this has a leader"); err == nil {
+					s, err = client.Status(ctx, c.Members[i].Endpoint)
+				}
+				return err
+			})
 			if err != nil {
 				return nil, err
 			}
