@@ -236,3 +236,24 @@ func TestMembersFixed(t *testing.T) {
 		t.Errorf("answered %d times: %v", o.answered, o.err)
 	}
 }
+
+// Leadership is not handed to a learner, not even where that is furthest along.
+func TestLearnersAreNotHandedLeadership(t *testing.T) {
+	l := newLab(t, 3, newVault, nil)
+	leader := l.leader()
+	l.changes(leader, Change{Kind: raft.AddLearner, Member: 4})
+	learner := l.join(4, leader, newVault(4))
+	for _, m := range l.others(leader)[:2] {
+		l.cut[[2]MemberID{leader.id, m.id}] = true
+	}
+	leader.propose("only the learner has it")
+	l.until("the learner is ahead", func() bool { return learner.status().Last == leader.status().Last })
+	clear(l.cut)
+	var err error
+	answered := 0
+	leader.group.TransferAsync(0, func(e error) { err, answered = e, answered+1 })
+	l.until("an answer", func() bool { return answered > 0 })
+	if now := l.leader(); err != nil || now == leader || now == learner {
+		t.Errorf("member %d leads: %v", now.id, err)
+	}
+}

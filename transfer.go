@@ -68,11 +68,11 @@ func (r *replica) transfer(to MemberID, done func(error)) {
 	r.loop.touch(r)
 }
 
-// furthest returns the connected follower with the longest log that matches the leader's; 0 where there is none.
+// furthest returns the connected voter with the longest log that matches the leader's; 0 where there is none.
 func furthest(s raft.Status) (id MemberID) {
 	var match Index
 	for _, p := range s.Peers {
-		if p.Connected && p.Match >= match {
+		if p.Role == raft.Voter && p.Connected && p.Match >= match {
 			id, match = p.ID, p.Match
 		}
 	}
