@@ -112,6 +112,7 @@ func (o *simOptions) check(single, first bool) error {
 
 // runCampaign makes the runs, and shows how far it is. What is under way when the user interrupts it is finished first.
 func runCampaign(cmd *cobra.Command, campaign sim.Campaign) sim.Report {
+	preferHugePages()
 	debug.SetGCPercent(400) // runs are short, and what they leave is small: a third more of them for some tens of megabytes
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
