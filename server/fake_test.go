@@ -18,6 +18,7 @@ type fakeGroup struct {
 	apply      func(entry raft.Entry) ([]byte, error)
 	read       func() error
 	leadership atomic.Pointer[raft.Leadership]
+	looked     atomic.Int64 // how often somebody has asked who leads
 	applied    atomic.Uint64
 	err        atomic.Pointer[error]
 	ready      chan struct{}
@@ -85,7 +86,10 @@ func (g *fakeGroup) ChangeMembersAsync(_ balsa.ChangeOptions, _ []balsa.Change, 
 	done(raft.ConfigurationAt{}, balsa.ErrMembersFixed)
 }
 
-func (g *fakeGroup) Leadership() raft.Leadership { return *g.leadership.Load() }
+func (g *fakeGroup) Leadership() raft.Leadership {
+	g.looked.Add(1)
+	return *g.leadership.Load()
+}
 func (g *fakeGroup) Counters() balsa.Counters {
 	applied := raft.Index(g.applied.Load())
 	return balsa.Counters{Applied: applied, Committed: applied}

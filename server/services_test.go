@@ -234,7 +234,7 @@ func TestRequireLeader(t *testing.T) {
 // Who needs a leader and comes between two of them, as a client does whose member, the leader, was killed, waits for the next one.
 func TestRequireLeaderBetweenTwo(t *testing.T) {
 	kvs, group := newStore(t)
-	s, address := start(t, Config{Group: group, Store: kvs, LeaderTimeout: time.Hour})
+	_, address := start(t, Config{Group: group, Store: kvs, LeaderTimeout: time.Hour})
 	connection := dial(t, address)
 	leader := group.Leadership()
 	for name, ask := range map[string]func(context.Context) error{
@@ -258,7 +258,7 @@ func TestRequireLeaderBetweenTwo(t *testing.T) {
 		group.leadership.Store(&raft.Leadership{Term: 4})
 		answered := make(chan error, 1)
 		go func() { answered <- ask(clientv3.WithRequireLeader(t.Context())) }()
-		for s.requests.n.Load() == 0 && len(answered) == 0 {
+		for before := group.looked.Load(); group.looked.Load() < before+4 && len(answered) == 0; { // it has looked again
 			runtime.Gosched()
 		}
 		group.leadership.Store(&leader)
