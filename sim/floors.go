@@ -34,6 +34,10 @@ var fixedFloors = []floor{
 	{"frames duplicated", 300, false},
 	{"large values", 80, false},
 	{"compactions", 30, false},
+	{"commands acknowledged", 800, true},
+	{"wide reads", 400, true},
+	{"events told", 4000, true},
+	{"leases expired", 80, false},
 }
 
 const (
