@@ -115,7 +115,8 @@ func friendlyStop(r *run, random *rand.Rand) bool {
 	if !h.Up() || h.life.paused || h.disk.hurt == h.life {
 		return false
 	}
-	if err := h.Stop(); err != nil && !h.disk.full {
+	l := h.life
+	if err := h.Stop(); err != nil && !h.disk.full && !h.disk.wasHurt(l) { // the stop writes, and may be what meets the error
 		r.fail("members stop", err)
 		return false
 	}
