@@ -33,7 +33,7 @@ func drawCrowd(seed uint64, electionTimeout time.Duration) crowdPlan {
 	if r.IntN(3) == 0 {
 		p.Leases = 1 + r.IntN(3)
 	}
-	p.Think = time.Duration(max(1, p.Wide+p.Leases)) * pick[time.Duration](r, 400, 800, 1600) * time.Millisecond
+	p.Think = time.Duration(max(1, p.Wide+p.Leases)) * pick[time.Duration](r, 800, 1600, 3200) * time.Millisecond
 	p.TTL = 1 + r.IntN(6)
 	p.Tick = electionTimeout / time.Duration(1+r.IntN(3))
 	p.Bounds = store.WatchBounds{
