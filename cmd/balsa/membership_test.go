@@ -94,7 +94,7 @@ func (c *crew) endpoints() string {
 func (c *crew) until(what string, done func(listed string) bool) {
 	c.t.Helper()
 	listed := ""
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); { // each look starts a process, and so takes its time
 		cmd := program(c.t, "balsa", "ctl", "--endpoints="+c.endpoints(), "member", "list")
 		o := runToEnd(c.t, cmd)
 		if listed = o.stdout; o.code == 0 && done(listed) {
@@ -159,6 +159,7 @@ func (c *crew) leader() *crewMember {
 type writers struct {
 	running sync.WaitGroup
 	stop    context.CancelFunc
+	done    gauge // writes that were acknowledged
 	mu      sync.Mutex
 	acked   map[string]string
 	failed  int
@@ -186,6 +187,7 @@ func (c *crew) write(n int) *writers {
 				w.mu.Lock()
 				if err == nil {
 					w.acked[key] = value
+					w.done.add()
 				} else if ctx.Err() == nil {
 					w.failed++
 				}
@@ -196,21 +198,13 @@ func (c *crew) write(n int) *writers {
 	return w
 }
 
-// count returns how many writes were acknowledged.
-func (w *writers) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.acked)
-}
-
 // progress waits until more writes are acknowledged.
 func (c *crew) progress(w *writers) {
 	c.t.Helper()
-	want := w.count() + 20
-	for end := time.Now().Add(time.Minute); w.count() < want; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			c.t.Fatal("no more writes are acknowledged")
-		}
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	if err := w.done.more(ctx, 20); err != nil {
+		c.t.Fatal("no more writes are acknowledged: ", err)
 	}
 }
 
