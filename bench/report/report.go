@@ -53,7 +53,9 @@ type Line struct {
 	Scenario string            `json:"scenario"`
 	Figure   Figure            `json:"figure"`
 	Of       map[string]Spread `json:"of"`
-	Ratio    float64           `json:"ratio,omitempty"` // of the second side's median to the first's
+	// Ratio is that of the second side to the first, of each round: what they were given to work with changes from one round to
+	// the next where a machine is shared, and hits both sides of a round alike.
+	Ratio *Spread `json:"ratio,omitempty"`
 }
 
 // Spread is what the rounds gave.
@@ -82,14 +84,14 @@ func (r *Report) Add(scenario, side string, figures Result) {
 	r.Runs = append(r.Runs, Run{scenario, side, figures})
 }
 
-// Print prints a scenario as a table: medians with the least and the most of the rounds, and the ratio.
+// Print prints a scenario as a table: medians with the least and the most of the rounds, and the same of the rounds' ratios.
 func (r *Report) Print(w io.Writer, scenario, title string) {
 	fmt.Fprintf(w, "\n%s\n%-32s", title, "")
 	for _, side := range r.Sides {
 		fmt.Fprintf(w, " %26s", side)
 	}
 	if len(r.Sides) == 2 {
-		fmt.Fprintf(w, " %16s", r.Sides[1]+"/"+r.Sides[0])
+		fmt.Fprintf(w, " %22s", r.Sides[1]+"/"+r.Sides[0])
 	}
 	fmt.Fprintln(w)
 	for _, figure := range r.order {
@@ -107,25 +109,53 @@ func (r *Report) printLine(w io.Writer, l *Line) {
 		s := l.Of[side]
 		fmt.Fprintf(w, " %26s", fmt.Sprintf("%s (%s–%s)", number(s.Median), number(s.Least), number(s.Most)))
 	}
-	if len(r.Sides) == 2 && l.Of[r.Sides[0]].Median > 0 {
-		l.Ratio = l.Of[r.Sides[1]].Median / l.Of[r.Sides[0]].Median
-		fmt.Fprintf(w, " %15s×", number(l.Ratio))
+	if l.Ratio = r.ratio(l.Scenario, l.Figure); l.Ratio != nil {
+		fmt.Fprintf(w, " %22s", fmt.Sprintf("%s× (%s–%s)", number(l.Ratio.Median), number(l.Ratio.Least), number(l.Ratio.Most)))
 	}
 	fmt.Fprintln(w)
 }
 
 func (r *Report) spreads(scenario string, f Figure) map[string]Spread {
-	values := map[string][]float64{}
-	for _, run := range r.Runs {
-		if v, ok := run.Figures[f]; ok && run.Scenario == scenario {
-			values[run.Side] = append(values[run.Side], v)
+	all := map[string]Spread{}
+	for _, side := range r.Sides {
+		if v := r.values(scenario, side, f); len(v) > 0 {
+			all[side] = spread(v)
 		}
 	}
-	all := map[string]Spread{}
-	for side, v := range values {
-		all[side] = Spread{Median(v), slices.Min(v), slices.Max(v)}
-	}
 	return all
+}
+
+// values are a figure of a side's runs, in the order of the rounds.
+func (r *Report) values(scenario, side string, f Figure) (values []float64) {
+	for _, run := range r.Runs {
+		if v, ok := run.Figures[f]; ok && run.Scenario == scenario && run.Side == side {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+// ratio compares two sides round by round; nil where there is nothing to compare.
+func (r *Report) ratio(scenario string, f Figure) *Spread {
+	if len(r.Sides) != 2 {
+		return nil
+	}
+	first, second := r.values(scenario, r.Sides[0], f), r.values(scenario, r.Sides[1], f)
+	var ratios []float64
+	for i := range min(len(first), len(second)) {
+		if first[i] > 0 {
+			ratios = append(ratios, second[i]/first[i])
+		}
+	}
+	if len(ratios) == 0 {
+		return nil
+	}
+	s := spread(ratios)
+	return &s
+}
+
+func spread(values []float64) Spread {
+	return Spread{Median(values), slices.Min(values), slices.Max(values)}
 }
 
 // Median of what need not be sorted.

@@ -10,14 +10,14 @@ import (
 
 func TestReport(t *testing.T) {
 	r := New([]string{"etcd", "balsa"}, time.Second, "speed", "syncs", "never measured")
-	for i, v := range []float64{100, 300, 200} {
+	for i, v := range []float64{100, 300, 200} { // in the second round the machine is thrice as fast as in the first, for both
 		r.Add("put", "etcd", Result{"speed": v, "syncs": 0})
-		r.Add("put", "balsa", Result{"speed": 2*v + float64(i), "syncs": 0.5})
+		r.Add("put", "balsa", Result{"speed": 2*v + float64(100*i), "syncs": 0.5})
 		r.Add("other", "etcd", Result{"speed": 1})
 	}
 	var b strings.Builder
 	r.Print(&b, "put", "puts")
-	for _, want := range []string{"\nputs\n", "balsa/etcd", "200 (100–300)", "402 (200–601)", "2.01×", "0 (0–0)", "0.50 (0.50–0.50)"} {
+	for _, want := range []string{"\nputs\n", "balsa/etcd", "200 (100–300)", "600 (200–700)", "2.33× (2.00–3.00)", "0 (0–0)", "0.50 (0.50–0.50)"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
@@ -32,7 +32,7 @@ func TestReport(t *testing.T) {
 	if err := r.Write(path); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), `"ratio": 2.01`) {
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), `"ratio": {`) {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
