@@ -57,49 +57,14 @@ func renew(ctx context.Context, s *settings, cluster *servers.Servers, sc scenar
 	if sc.rate > 0 {
 		every = time.Duration(float64(s.streams) / sc.rate * float64(time.Second))
 	}
-	keepAlive := func(d time.Duration) (int64, error) {
-		return together(ctx, keepers, func(k *keeper, ctx context.Context) (int64, error) { return k.keepAlive(ctx, d, every) })
-	}
-	if _, err := keepAlive(warmUp); err != nil {
-		return nil, fmt.Errorf("warming up: %w", err)
-	}
-	if err := cluster.AwaitApplied(ctx); err != nil {
-		return nil, err
-	}
-	defer s.measuring(ctx, cluster)()
-	before, err := cluster.Cost(ctx)
-	if err != nil {
-		return nil, err
-	}
-	own, begin := ownCPU(), time.Now()
-	n, err := keepAlive(s.duration)
-	if err == nil && n == 0 {
-		err = fmt.Errorf("no keep-alive was answered in %v", s.duration)
-	}
-	if err != nil {
-		return nil, err
-	}
-	own = ownCPU() - own
-	if err := cluster.AwaitApplied(ctx); err != nil {
-		return nil, err
-	}
-	took := time.Since(begin)
-	after, err := cluster.Cost(ctx)
-	if err != nil {
-		return nil, err
-	}
-	cost := after.Sub(before)
-	all := hdrhistogram.New(1, time.Minute.Microseconds(), 2)
-	for _, k := range keepers {
-		all.Merge(k.latencies)
-	}
-	count := float64(n)
-	return report.Result{
-		requests: count, throughput: count / took.Seconds(),
-		p50: float64(all.ValueAtQuantile(50)) / 1000, p99: float64(all.ValueAtQuantile(99)) / 1000,
-		serverCPU: float64(cost.CPU.Microseconds()) / count, clientCPU: float64(own.Microseconds()) / count,
-		logSyncs: cost.LogSyncs / count, stateSyncs: cost.StateSyncs / count, deviceFlushes: cost.DeviceFlushes / count,
-	}, nil
+	return s.measured(ctx, cluster, func(d time.Duration) (int64, *hdrhistogram.Histogram, error) {
+		n, err := together(ctx, keepers, func(k *keeper, ctx context.Context) (int64, error) { return k.keepAlive(ctx, d, every) })
+		all := hdrhistogram.New(1, time.Minute.Microseconds(), 2)
+		for _, k := range keepers {
+			all.Merge(k.latencies)
+		}
+		return n, all, err
+	})
 }
 
 // together lets all keepers do something, and returns the sum. The first failure ends it.

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/balsadb/balsa/bench/report"
 	"github.com/balsadb/balsa/bench/servers"
 )
@@ -44,16 +46,28 @@ var order = []report.Figure{
 // warmUp is how long clients work before anything counts: connections are made, heaps have grown.
 const warmUp = time.Second
 
-// load lets clients work for a while. The run ends, for throughput and for CPU, only when all members have applied
-// everything; and it counts only if they then have the same keys.
+// load lets clients work for a while; it counts only if all members then have the same keys.
 func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenario) (report.Result, error) {
 	f, err := newFleet(ctx, s, cluster, sc)
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
-	w := work{request: sc.request, duration: warmUp, limit: s.operations, rate: sc.rate}
-	if _, _, err := f.run(ctx, w); err != nil {
+	result, err := s.measured(ctx, cluster, func(d time.Duration) (int64, *hdrhistogram.Histogram, error) {
+		return f.run(ctx, work{request: sc.request, duration: d, limit: s.operations, rate: sc.rate})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, cluster.Agree(ctx)
+}
+
+// measured lets clients warm up and then work, and says what each of their requests took of them and of the members. The run ends,
+// for throughput and for CPU, only when all members have applied everything.
+func (s *settings) measured(
+	ctx context.Context, cluster *servers.Servers, run func(time.Duration) (int64, *hdrhistogram.Histogram, error),
+) (report.Result, error) {
+	if _, _, err := run(warmUp); err != nil {
 		return nil, fmt.Errorf("warming up: %w", err)
 	}
 	if err := cluster.AwaitApplied(ctx); err != nil {
@@ -64,15 +78,13 @@ func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenari
 	if err != nil {
 		return nil, err
 	}
-	own := ownCPU()
-	begin := time.Now()
-	w.duration = s.duration
-	n, latencies, err := f.run(ctx, w)
+	own, begin := ownCPU(), time.Now()
+	n, latencies, err := run(s.duration)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("no request succeeded in %v", s.duration)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if n == 0 {
-		return nil, fmt.Errorf("no request succeeded in %v", s.duration)
 	}
 	own = ownCPU() - own
 	if err := cluster.AwaitApplied(ctx); err != nil {
@@ -90,7 +102,7 @@ func load(ctx context.Context, s *settings, cluster *servers.Servers, sc scenari
 		p50: float64(latencies.ValueAtQuantile(50)) / 1000, p99: float64(latencies.ValueAtQuantile(99)) / 1000,
 		serverCPU: float64(cost.CPU.Microseconds()) / count, clientCPU: float64(own.Microseconds()) / count,
 		logSyncs: cost.LogSyncs / count, stateSyncs: cost.StateSyncs / count, deviceFlushes: cost.DeviceFlushes / count,
-	}, cluster.Agree(ctx)
+	}, nil
 }
 
 // ownCPU is the processor time of this process: the clients', and what it takes to read the servers' logs.
