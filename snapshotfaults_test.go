@@ -71,13 +71,7 @@ func TestSnapshotThatCannotBeRemovedIsRemovedLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, 3, newVault, cutEarly)
-			leader := l.leader()
-			follower := l.others(leader)[0]
-			follower.crash(false)
-			l.fill(l.leader(), "a")
-			machine := newVault(follower.id).(*vault)
-			machine.spoilt = errors.New("no room")
-			follower.start(machine)
+			follower, _ := l.spoiltFollower()
 			met := 0
 			follower.disk.OnOp(func(op vfs.Op) error {
 				if fails(op) {

@@ -289,15 +289,21 @@ func TestLogIsNotCutBeyondWhatIsDurable(t *testing.T) {
 	}
 }
 
-func TestFailedRestoreChangesNothingAndIsTriedAgain(t *testing.T) {
-	l := newLab(t, 3, newVault, cutEarly)
-	leader := l.leader()
-	follower := l.others(leader)[0]
+// spoiltFollower starts a member that needs a snapshot, and whose state machine has no room for it.
+func (l *lab) spoiltFollower() (*labMember, *vault) {
+	l.t.Helper()
+	follower := l.others(l.leader())[0]
 	follower.crash(false)
 	l.fill(l.leader(), "a")
 	machine := newVault(follower.id).(*vault)
 	machine.spoilt = errors.New("no room")
 	follower.start(machine)
+	return follower, machine
+}
+
+func TestFailedRestoreChangesNothingAndIsTriedAgain(t *testing.T) {
+	l := newLab(t, 3, newVault, cutEarly)
+	follower, machine := l.spoiltFollower()
 	l.until("it has failed", func() bool { return strings.Contains(l.log.String(), "no room") })
 	if applied := follower.group.Applied(); applied != 0 || follower.group.Err() != nil {
 		t.Fatalf("applied %d, %v", applied, follower.group.Err())
