@@ -68,9 +68,12 @@ func (r *replica) stop(err error) {
 
 // report logs why the group was fenced, and its recent events.
 func (r *replica) report(cause error) {
-	attrs := []any{slog.Uint64("group", uint64(r.config.ID)), slog.String("reason", cause.Error()), slog.String("recent", r.recorder.String())}
+	attrs := []any{slog.String("reason", cause.Error()), slog.String("recent", r.recorder.String())}
 	if p := (*panicError)(nil); errors.As(cause, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
-	r.loop.host.config.Logger.Error("group stopped on this host: going on would not be safe", attrs...)
+	r.loop.host.tell(Trouble{
+		Kind: TroubleFenced, Group: r.config.ID, Text: "group stopped on this host: going on would not be safe: " + cause.Error(),
+		Remedy: "the other members go on without this one: see to the reason, and start it again",
+	}, attrs...)
 }

@@ -204,6 +204,7 @@ func (g *Group) Close() error {
 	if w.inbox.Post(func() { w.forget(r); close(forgotten) }) {
 		<-forgotten
 	}
+	g.host.clearTroubles(g.id)
 	g.host.mu.Lock()
 	defer g.host.mu.Unlock()
 	return g.stop()

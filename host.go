@@ -35,6 +35,7 @@ type Host struct {
 	dropped         atomic.Uint64
 	malformedFrames atomic.Uint64
 	failed          atomic.Pointer[diskError]
+	troubles        troubles
 
 	mu        sync.Mutex // guards what follows: starting and closing, never the path of a command
 	recovered map[GroupID]wal.GroupState
@@ -161,8 +162,9 @@ func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Posi
 // diskFailed ends the use of the log, and with it of every group (E45).
 func (h *Host) diskFailed(err error) {
 	h.failed.Store(&diskError{err})
-	h.config.Logger.Error("the log's disk failed: this host takes part in nothing any more; replace the disk, then start it again",
-		slog.String("error", err.Error()))
+	h.SetTrouble(Trouble{
+		Kind: TroubleDisk, Text: "this host takes part in nothing any more: " + err.Error(), Remedy: "replace the disk, then start it again",
+	})
 	l := h.loop
 	l.control.Post(func() {
 		for _, r := range l.order {

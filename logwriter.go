@@ -69,6 +69,9 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 	}
 	switch {
 	case err == nil:
+		if len(w.refused) > 0 {
+			w.host.ClearTrouble(TroubleDiskFull, 0)
+		}
 		clear(w.refused)
 		w.refused = w.refused[:0]
 	case errors.Is(err, vfs.ErrNoSpace) && !errors.Is(err, wal.ErrFailed):
@@ -101,7 +104,9 @@ func (w *logWriter) idle() error {
 // meanwhile, and a leader gives up its office in time (E08).
 func (w *logWriter) waitForRoom(now actor.Instant, writes []logWrite, err error) actor.Instant {
 	if len(w.refused) == 0 {
-		w.host.config.Logger.Error("the log's disk is full: nothing can be written until there is space", slog.String("error", err.Error()))
+		w.host.tell(Trouble{
+			Kind: TroubleDiskFull, Text: "the log's disk is full: nothing can be written until there is space", Remedy: "make room: writing goes on by itself",
+		}, slog.String("error", err.Error()))
 		w.refused = append(w.refused, writes...)
 	}
 	w.retryAt = now.Add(fullInterval)

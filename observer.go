@@ -14,6 +14,9 @@ type Observer interface {
 	Flushed(group GroupID, took time.Duration)
 	// LeadershipChanged is told what GroupConfig.OnLeadership is told.
 	LeadershipChanged(group GroupID, now Leadership)
+	// TroubleChanged is told when a trouble begins (stands) and when it is over. It may be called from anywhere, and must not call the
+	// host.
+	TroubleChanged(trouble Trouble, stands bool)
 }
 
 // LogWritten describes one group commit: one gathered write of the log and one sync, shared by all groups.
@@ -37,3 +40,6 @@ func (NoObserver) Flushed(GroupID, time.Duration) {}
 
 // LeadershipChanged implements Observer.
 func (NoObserver) LeadershipChanged(GroupID, Leadership) {}
+
+// TroubleChanged implements Observer.
+func (NoObserver) TroubleChanged(Trouble, bool) {}

@@ -222,6 +222,9 @@ func TestStatusTellsOfASnapshotThatCannotBeInstalled(t *testing.T) {
 		if !errors.As(s.Behind, &failed) || failed.Position.Index == 0 || !errors.Is(s.Behind, cause) || !strings.Contains(s.Behind.Error(), remedy) {
 			t.Errorf("the status says %v", s.Behind)
 		}
+		if list := follower.host.Troubles(); len(list) != 1 || list[0].Kind != TroubleSnapshot || !strings.Contains(list[0].Remedy, remedy) {
+			t.Errorf("the troubles are %+v", list)
+		}
 		if s.Fenced != nil {
 			t.Errorf("it is fenced: %v", s.Fenced)
 		}
@@ -229,6 +232,9 @@ func TestStatusTellsOfASnapshotThatCannotBeInstalled(t *testing.T) {
 		l.sameJournals()
 		if s := follower.status(); s.Behind != nil {
 			t.Errorf("the status still says %v", s.Behind)
+		}
+		if list := follower.host.Troubles(); len(list) != 0 {
+			t.Errorf("the troubles still are %+v", list)
 		}
 	}
 }

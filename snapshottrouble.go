@@ -46,9 +46,14 @@ func snapshotRemedy(cause error) string {
 func (g *Group) behind(at Position, cause error) {
 	if cause == nil {
 		g.snapshotError.Store(nil)
+		g.host.ClearTrouble(TroubleSnapshot, g.id)
 		return
 	}
 	g.snapshotError.Store(&SnapshotError{at, cause})
+	g.host.SetTrouble(Trouble{
+		Kind: TroubleSnapshot, Group: g.id, Remedy: snapshotRemedy(cause),
+		Text: fmt.Sprintf("this member is too far behind for its leader's log, and could not install a snapshot: %v", cause),
+	})
 }
 
 // Behind returns why this member could not install the snapshot that it needs: an error that wraps a *SnapshotError, or nil

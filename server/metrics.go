@@ -20,6 +20,8 @@ type Metrics struct {
 	fsync, logWrite, flush, applied prometheus.Observer
 	logBytes, logEntries            prometheus.Counter
 	appliedCommands                 prometheus.Counter
+	troubles                        *prometheus.GaugeVec
+	troublesBegun                   *prometheus.CounterVec
 
 	rpcStarted, rpcHandled       *prometheus.CounterVec
 	rpcReceived, rpcSent         *prometheus.CounterVec
@@ -63,6 +65,13 @@ func (m *Metrics) hostMetrics() {
 	m.logBytes = m.counter("etcd_disk_wal_write_bytes_total", "Bytes of entries that were written to the log.")
 	m.logEntries = m.counter("balsa_log_entries_written_total", "Entries that were written to the log.")
 	m.appliedCommands = m.counter("balsa_apply_commands_total", "Commands that were applied.")
+	m.troubles = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "balsa_troubles", Help: "Troubles of this member that stand; balsa status says which, and what to do.",
+	}, []string{"kind"})
+	m.troublesBegun = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "balsa_troubles_begun_total", Help: "Troubles of this member that began.",
+	}, []string{"kind"})
+	m.registry.MustRegister(m.troubles, m.troublesBegun)
 }
 
 func (m *Metrics) healthMetrics() {
@@ -115,5 +124,15 @@ func (m *Metrics) BatchApplied(_ balsa.GroupID, commands int, took time.Duration
 
 // Flushed implements balsa.Observer.
 func (m *Metrics) Flushed(_ balsa.GroupID, took time.Duration) { m.flush.Observe(took.Seconds()) }
+
+// TroubleChanged implements balsa.Observer.
+func (m *Metrics) TroubleChanged(trouble balsa.Trouble, stands bool) {
+	if !stands {
+		m.troubles.WithLabelValues(trouble.Kind).Dec()
+		return
+	}
+	m.troubles.WithLabelValues(trouble.Kind).Inc()
+	m.troublesBegun.WithLabelValues(trouble.Kind).Inc()
+}
 
 var _ balsa.Observer = (*Metrics)(nil)

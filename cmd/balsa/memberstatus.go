@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -34,6 +33,26 @@ type memberStatus struct {
 	Ready     bool         `json:"ready"`
 	Fault     string       `json:"fault,omitempty"`
 	Followers []peerStatus `json:"followers,omitempty"`
+	Troubles  []trouble    `json:"troubles,omitempty"`
+}
+
+// trouble is what an operator must see.
+type trouble struct {
+	Kind    string    `json:"kind"`
+	Group   uint64    `json:"group,omitempty"` // none: the whole member
+	Warning bool      `json:"warning,omitempty"`
+	Text    string    `json:"text"`
+	Remedy  string    `json:"remedy"`
+	Since   time.Time `json:"since"`
+}
+
+// troubles are the host's, with times that people know.
+func (m *member) troubles() (list []trouble) {
+	now := time.Now()
+	for _, t := range m.host.Troubles() {
+		list = append(list, trouble{t.Kind, uint64(t.Group), t.Warning, t.Text, t.Remedy, now.Add(-t.For).UTC().Round(time.Second)})
+	}
+	return list
 }
 
 // peerStatus is a leader's view of one follower.
@@ -87,10 +106,10 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 		Name: id.Name, Member: hexID(uint64(id.Member)), Cluster: hexID(id.Cluster.ID), Version: balsaVersion,
 		Role: roleName(s.Role), Term: uint64(s.Term), Leader: m.nameOf(s.Leader),
 		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
-		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered,
+		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered, Troubles: m.troubles(),
 	}
-	if fault := cmp.Or(s.Fenced, s.Behind); fault != nil {
-		answer.Fault = fault.Error()
+	if s.Fenced != nil {
+		answer.Fault = s.Fenced.Error()
 	}
 	for _, p := range s.Peers {
 		answer.Followers = append(answer.Followers, peerStatus{

@@ -195,8 +195,23 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 		case a.Status.Fault != "":
 			fmt.Fprintf(out, "%s takes part in nothing any more: %s\n", a.Status.Name, a.Status.Fault)
 		}
+		writeTroubles(out, a.Status)
 	}
 	return nil
+}
+
+// writeTroubles writes a line for each trouble of a member: what is wrong, since when, and what to do.
+func writeTroubles(out io.Writer, s *memberStatus) {
+	if s == nil {
+		return
+	}
+	for _, t := range s.Troubles {
+		severity := "TROUBLE"
+		if t.Warning {
+			severity = "warning"
+		}
+		fmt.Fprintf(out, "%s: %s (%s, since %s): %s; %s\n", s.Name, severity, t.Kind, t.Since.Format(time.RFC3339), t.Text, t.Remedy)
+	}
 }
 
 func bytesText(n int64) string {
