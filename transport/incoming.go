@@ -156,7 +156,7 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 	self := t.config.Self
 	switch {
 	case h.Cluster != self.Cluster:
-		return nil, 0, refuse(ReasonCluster, "you belong to cluster %x, this member to %x: check initial cluster and token", h.Cluster, self.Cluster)
+		return nil, 0, refuse(ReasonCluster, "you belong to cluster %x, this member to %x: check initial cluster and token; all members of a restored cluster are restored from one backup, with the same options", h.Cluster, self.Cluster)
 	case h.Member == self.Member:
 		return nil, 0, refuse(ReasonSameMember, "this is %s too: no two members may have the same id", memberName(self.Member))
 	case h.to != self.Member:

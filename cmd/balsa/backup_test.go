@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,10 @@ func TestBackupBecomesANewCluster(t *testing.T) {
 	if piped.code != 0 || piped.stderr != "" || len(piped.stdout)%512 != 32 {
 		t.Fatalf("backup to standard output: code %d, %s", piped.code, piped.stderr)
 	}
+	contents, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctlOK(t, at, "compact", "34")
 	want := hashes(t, former.Endpoints(), "--rev=34")
 	keys := ctlOK(t, at, "get", "--prefix", "")
@@ -61,18 +66,31 @@ func TestBackupBecomesANewCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := later.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	// Each member from another of the three files.
-	for i, m := range later.Members {
-		cmd := program(t, "balsa", append([]string{"restore", []string{file, other, "-"}[i]}, restoreArgs(m, "later")...)...)
-		cmd.Stdin = strings.NewReader(piped.stdout)
-		if o := runToEnd(t, cmd); o.code != 0 || !strings.Contains(o.stdout, "its revision is 1000000034 now") {
+	stopAtEnd(t, later)
+	// Members of one cluster come from copies of one backup; the others are as good, and make other clusters.
+	restore := func(m *cluster.Member, file string, extra ...string) (clusterID string) {
+		cmd := program(t, "balsa", slices.Concat([]string{"restore", file}, restoreArgs(m, "later"), extra)...)
+		cmd.Stdin = bytes.NewReader(contents)
+		o := runToEnd(t, cmd)
+		_, rest, found := strings.Cut(o.stdout, "of the new cluster ")
+		if o.code != 0 || !found || !strings.Contains(o.stdout, "its revision is 1000000034 now") && extra == nil {
 			t.Fatalf("restore: %+v", o)
 		}
+		clusterID, _, _ = strings.Cut(rest, ",")
+		return clusterID
+	}
+	ids := map[string]bool{}
+	for i, m := range later.Members {
+		ids[restore(m, []string{file, file, "-"}[i])] = true
+	}
+	if len(ids) != 1 {
+		t.Errorf("members restored from one backup are of clusters %v", ids)
+	}
+	aside := "--data-dir=" + filepath.Join(dir, "aside")
+	ids[restore(later.Members[0], other, aside+"1")] = true
+	ids[restore(later.Members[0], file, aside+"2", "--bump-revision=7")] = true
+	if len(ids) != 3 {
+		t.Errorf("different backups, and different bumps, make clusters %v", ids)
 	}
 	for _, m := range later.Members {
 		if err := m.Launch(); err != nil {

@@ -84,12 +84,22 @@ func startCluster(t *testing.T, n int, options cluster.Options) *cluster.Cluster
 	if err != nil {
 		t.Fatal(err)
 	}
+	stopAtEnd(t, c)
+	return c
+}
+
+// stopAtEnd stops the members at the test's end, and shows what they wrote where the test failed.
+func stopAtEnd(t *testing.T, c *cluster.Cluster) {
 	t.Cleanup(func() {
 		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
+		for _, m := range c.Members {
+			if log, err := os.ReadFile(m.Log); err == nil && t.Failed() {
+				t.Logf("%s, the end of its log:\n%s", m.Name, log[max(0, len(log)-8<<10):])
+			}
+		}
 	})
-	return c
 }
 
 // process is a running balsa whose lines are read as they come.

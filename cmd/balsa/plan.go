@@ -111,7 +111,11 @@ func (p *plan) planIdentity() error {
 		return err
 	}
 	if found != nil {
-		return found.Match(&p.identity, p.dataDir)
+		if err := found.Match(&p.identity, p.dataDir); err != nil {
+			return err
+		}
+		p.identity = *found
+		return nil
 	}
 	if p.joins = existing; p.joins && len(p.identity.Cluster.Members) < 2 {
 		return fmt.Errorf("--initial-cluster-state=existing asks to join a running cluster, and --initial-cluster (%s) names none of its members: "+

@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -158,6 +160,16 @@ func makeDirectory(p *plan, from io.Reader, bump int64) (made restored, err erro
 	return made, syncDirectory(parent)
 }
 
+// origin identifies the state that a member begins with: members that were restored from different backups, or with different
+// bumps, are of different clusters, and refuse each other.
+func origin(r *backup.Reader, bump int64) uint64 {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], r.Origin())
+	binary.BigEndian.PutUint64(b[8:], uint64(bump))
+	sum := sha256.Sum256(b[:])
+	return max(1, binary.BigEndian.Uint64(sum[:]))
+}
+
 func fillDirectory(p *plan, dir string, from io.Reader, bump int64) (made restored, err error) {
 	r, err := backup.Open(from)
 	if errors.Is(err, backup.ErrForeign) {
@@ -167,6 +179,8 @@ func fillDirectory(p *plan, dir string, from io.Reader, bump int64) (made restor
 		return made, err
 	}
 	made.info = r.Info()
+	p.identity.Origin = origin(r, bump)
+	p.identity.Cluster.ID = p.identity.Cluster.Restored(p.identity.Origin)
 	owned, err := datadir.Open(vfs.NewOS(dir), dir, p.identity, rand.Reader)
 	if err != nil {
 		return made, err

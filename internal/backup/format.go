@@ -106,10 +106,11 @@ func (h *hashed) Write(p []byte) (int, error) {
 // Reader reads the state out of a backup, chunk by chunk verified. The state ends with io.EOF only where all of it, and the
 // checksum of the whole file behind it, was there and good.
 type Reader struct {
-	info  Info
-	from  *tee
-	state *snapshot.Reader
-	ended error // the outcome of the end, once it was read
+	info   Info
+	origin uint64
+	from   *tee
+	state  *snapshot.Reader
+	ended  error // the outcome of the end, once it was read
 }
 
 // tee is a reader that knows what was read.
@@ -166,11 +167,16 @@ func (r *Reader) head() error {
 	if err := json.Unmarshal(head[commonSize:], &r.info); err != nil {
 		return fmt.Errorf("%w: its head: %w", ErrDamaged, err)
 	}
+	sum := sha256.Sum256(head) // it has the moment to the nanosecond, and who made it
+	r.origin = max(1, binary.BigEndian.Uint64(sum[:]))
 	return nil
 }
 
 // Info returns what the backup is of.
 func (r *Reader) Info() Info { return r.info }
+
+// Origin identifies the backup: it is the same for copies of one file, and for no two that were made.
+func (r *Reader) Origin() uint64 { return r.origin }
 
 // Size returns how many bytes of the file were read.
 func (r *Reader) Size() int64 { return r.from.size }

@@ -110,4 +110,13 @@ func clusterID(members []Member) uint64 {
 	return notZero(h.Sum(nil))
 }
 
+// Restored is the id of the cluster that has this one's members and begins with a state that origin identifies. Members that
+// begin with different states must not agree on anything: each would count as applied what another has yet to hear of.
+func (c *Cluster) Restored(origin uint64) uint64 {
+	h := sha256.New()
+	h.Write([]byte("balsa restored cluster"))
+	binary.Write(h, binary.BigEndian, []uint64{c.ID, origin})
+	return notZero(h.Sum(nil))
+}
+
 func notZero(sum []byte) uint64 { return max(1, binary.BigEndian.Uint64(sum)) }

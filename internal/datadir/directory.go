@@ -55,13 +55,18 @@ func Inspect(fsys vfs.FS, path string) (*Identity, error) {
 	return nil, nil
 }
 
-// Match says in a sentence why a directory is not the one that the flags ask for, or returns nil.
+// Match says in a sentence why a directory is not the one that the flags ask for, or returns nil. Flags do not know of a
+// restore: a directory that was restored matches those of a fresh one.
 func (id *Identity) Match(want *Identity, path string) error {
+	asked := want.Cluster.ID
+	if id.Origin != 0 && want.Origin == 0 {
+		asked = want.Cluster.Restored(id.Origin)
+	}
 	switch {
-	case id.Cluster.ID != want.Cluster.ID:
+	case id.Cluster.ID != asked:
 		return fmt.Errorf("data directory %s belongs to another cluster: it has id %016x (%s), the flags give %016x (%s); "+
 			"name the directory of this cluster with --data-dir, or correct --initial-cluster and --initial-cluster-token",
-			path, id.Cluster.ID, id.Cluster.String(), want.Cluster.ID, want.Cluster.String())
+			path, id.Cluster.ID, id.Cluster.String(), asked, want.Cluster.String())
 	case id.Member != want.Member:
 		return fmt.Errorf("data directory %s belongs to another member: it is %s's (%016x), and --name says %s (%016x); name the directory of %s with --data-dir",
 			path, id.Name, uint64(id.Member), want.Name, uint64(want.Member), want.Name)

@@ -25,6 +25,8 @@ type Identity struct {
 	Member  raft.MemberID
 	Name    string
 	ID      [16]byte // the directory's own: a copy or a wiped disk is told from the original
+	// Origin is not 0 where the cluster began with a restored state: it says which. Cluster.ID is Cluster.Restored(Origin) then.
+	Origin uint64
 	// Life is the member's incarnation. Joined is, for a member that joined a running cluster, the configuration that it was told,
 	// as raft encodes it; Cluster.Members are those of it then.
 	Life   raft.Incarnation
@@ -40,6 +42,7 @@ type record struct {
 	Directory string         `json:"directory_id"`
 	Name      string         `json:"name"`
 	Members   []memberRecord `json:"initial_members"`
+	Origin    string         `json:"restored_from,omitempty"`
 	Life      uint64         `json:"life,omitempty"`
 	Joined    []byte         `json:"joined,omitempty"`
 }
@@ -57,6 +60,9 @@ func (id *Identity) encode() []byte {
 		r.Life = 0 // the first one's; so the file is what an older version reads
 	} else {
 		r.Requires = append(r.Requires, requiresJoined)
+	}
+	if id.Origin != 0 {
+		r.Origin = hex64(id.Origin)
 	}
 	for _, m := range id.Cluster.Members {
 		r.Members = append(r.Members, memberRecord{hex64(uint64(m.ID)), m.Name, m.PeerURLs})
@@ -83,6 +89,9 @@ func decode(text []byte) (*Identity, error) {
 	id.Cluster.ID = p.hex64("cluster_id", r.Cluster)
 	id.Member = raft.MemberID(p.hex64("member_id", r.Member))
 	id.ID = p.uuid("directory_id", r.Directory)
+	if r.Origin != "" {
+		id.Origin = p.hex64("restored_from", r.Origin)
+	}
 	for _, m := range r.Members {
 		id.Cluster.Members = append(id.Cluster.Members,
 			bootstrap.Member{ID: raft.MemberID(p.hex64("initial_members.id", m.ID)), Name: m.Name, PeerURLs: m.PeerURLs})
