@@ -57,3 +57,7 @@ func decodeRuntime(b []byte) (*raft.ConfigurationAt, error) {
 	c.Configuration, err = raft.DecodeConfiguration(b[runtimeHead : runtimeHead+n])
 	return c, err
 }
+
+// KeptConfiguration returns the configuration in what a RuntimeKeeper keeps, nil where none is: for tools that look at a state
+// that nobody runs.
+func KeptConfiguration(runtime []byte) (*raft.ConfigurationAt, error) { return decodeRuntime(runtime) }

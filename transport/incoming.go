@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -155,6 +156,9 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 	}
 	self := t.config.Self
 	switch {
+	case slices.Contains(t.config.Former, h.Cluster):
+		return nil, 0, refuse(ReasonRecovered, "your cluster %x lost its majority, and cluster %x was recovered from one survivor, without you: "+
+			"nothing that your data directory has is in use any more; move it away, and let this member join the new cluster with an empty one", h.Cluster, self.Cluster)
 	case h.Cluster != self.Cluster:
 		return nil, 0, refuse(ReasonCluster, "you belong to cluster %x, this member to %x: check initial cluster and token; all members of a restored cluster are restored from one backup, with the same options", h.Cluster, self.Cluster)
 	case h.Member == self.Member:

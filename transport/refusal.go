@@ -27,13 +27,19 @@ const (
 	ReasonStream Reason = 9
 	// ReasonRemoved: the dialler was a member, and was removed for ever.
 	ReasonRemoved Reason = 10
+	// ReasonStale: the member had promised more than its data directory now knows of: that is an older copy.
+	ReasonStale Reason = 11
+	// ReasonTwice: another process is this member, with this data directory or a copy of it.
+	ReasonTwice Reason = 12
+	// ReasonRecovered: the dialler's cluster lost its majority, and this one was made from what was left of it.
+	ReasonRecovered Reason = 13
 )
 
 var reasonNames = [...]string{
 	accepted: "accepted", ReasonVersion: "version", ReasonFeatures: "features", ReasonCluster: "cluster",
 	ReasonWrongMember: "wrong member", ReasonSameMember: "same member", ReasonUnknownMember: "unknown member",
 	ReasonEarlierLife: "earlier life", ReasonDataDir: "data directory", ReasonStream: "stream",
-	ReasonRemoved: "removed",
+	ReasonRemoved: "removed", ReasonStale: "stale data directory", ReasonTwice: "started twice", ReasonRecovered: "recovered without it",
 }
 
 func (r Reason) String() string {

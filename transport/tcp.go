@@ -32,6 +32,8 @@ type TCPConfig struct {
 	// OnInquiry, where set, answers a question of somebody who is no member yet (Inquire). The error is told to them. It may be called
 	// concurrently.
 	OnInquiry func(question []byte) (answer []byte, err error)
+	// Former are the clusters that this one was recovered from: their members are told so.
+	Former []uint64
 
 	// For tests: how to dial, and what to speak.
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)

@@ -6,6 +6,7 @@
 //	balsa status      how each member is doing
 //	balsa backup      all keys into a file, while the cluster serves
 //	balsa restore     new members from such a file
+//	balsa recover     a new cluster from one survivor of a lost majority
 //	balsa verify      whether a data directory or a backup is sound
 //	balsa wal dump    what a member's log holds
 //	balsa sim         simulated clusters of this very code, under every fault
@@ -90,7 +91,7 @@ func commands() *cobra.Command {
 		},
 	}
 	root.Flags().Bool("version", false, "print the version")
-	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), backupCommand(), restoreCommand(), verifyCommand(), walCommand(), simCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), backupCommand(), restoreCommand(), recoverCommand(), verifyCommand(), walCommand(), simCommand(), versionCommand())
 	return root
 }
 

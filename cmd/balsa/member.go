@@ -129,10 +129,14 @@ func (m *member) collectGarbage() {
 
 func (m *member) openTransport() (err error) {
 	id := m.dir.Identity
+	former, err := formerClusters(m.plan.recovered)
+	if err != nil {
+		return err
+	}
 	m.transport, err = transport.NewTCP(transport.TCPConfig{
 		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: id.Life, DataDir: id.ID},
 		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
-		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry,
+		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry, Former: former,
 	})
 	if err != nil {
 		return err

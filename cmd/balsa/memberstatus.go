@@ -7,6 +7,7 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/balsadb/balsa/internal/datadir"
 	"github.com/balsadb/balsa/raft"
 )
 
@@ -34,6 +35,8 @@ type memberStatus struct {
 	Fault     string       `json:"fault,omitempty"`
 	Followers []peerStatus `json:"followers,omitempty"`
 	Troubles  []trouble    `json:"troubles,omitempty"`
+	// Recovered is the record of the recovery from a lost majority that this cluster began with.
+	Recovered *datadir.Recovery `json:"recovered,omitempty"`
 }
 
 // trouble is what an operator must see.
@@ -107,6 +110,7 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 		Role: roleName(s.Role), Term: uint64(s.Term), Leader: m.nameOf(s.Leader),
 		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
 		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered, Troubles: m.troubles(),
+		Recovered: m.plan.recovered,
 	}
 	if s.Fenced != nil {
 		answer.Fault = s.Fenced.Error()

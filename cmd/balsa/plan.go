@@ -20,11 +20,12 @@ import (
 // plan is one start of one member, thought through: all that can be known without a change on disk. Whatever is wrong with
 // the flags, the files that they name or the data directory is found while it is made.
 type plan struct {
-	settings *etcdflags.Settings
-	dataDir  string
-	identity datadir.Identity
-	restart  bool // the data directory has an identity already
-	joins    bool // it is to become a member of a running cluster, which says who it is
+	settings  *etcdflags.Settings
+	dataDir   string
+	identity  datadir.Identity
+	restart   bool              // the data directory has an identity already
+	joins     bool              // it is to become a member of a running cluster, which says who it is
+	recovered *datadir.Recovery // the record of balsa recover, where the data directory came of one
 
 	listenPeer, listenClient, listenMetrics []*url.URL
 	advertiseClient                         []*url.URL
@@ -92,7 +93,14 @@ func (p *plan) planIdentity() error {
 	if p.dataDir == "" {
 		p.dataDir = name + ".etcd"
 	}
-	found, err := datadir.Inspect(vfs.NewOS(p.dataDir), p.dataDir)
+	fsys := vfs.NewOS(p.dataDir)
+	found, err := datadir.Inspect(fsys, p.dataDir)
+	if err == nil {
+		err = datadir.CheckSuperseded(fsys, p.dataDir)
+	}
+	if err == nil {
+		p.recovered, err = datadir.ReadRecovery(fsys)
+	}
 	if err != nil {
 		return err
 	}

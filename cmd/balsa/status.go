@@ -196,6 +196,11 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 			fmt.Fprintf(out, "%s takes part in nothing any more: %s\n", a.Status.Name, a.Status.Fault)
 		}
 		writeTroubles(out, a.Status)
+		if a.Status != nil && a.Status.Recovered != nil {
+			r := a.Status.Recovered
+			fmt.Fprintf(out, "%s: this cluster was recovered from a lost majority on %s, from %s of cluster %s, up to index %d of term %d (%d entries without proof that they were committed)\n",
+				a.Status.Name, r.Made.Format(time.RFC3339), r.FormerName, r.FormerClusters[0], r.Last, r.LastTerm, r.Kept)
+		}
 	}
 	return nil
 }
