@@ -7,6 +7,7 @@ import (
 
 	"github.com/balsadb/balsa"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -23,7 +24,7 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 		return fmt.Errorf("store: a batch up to index %d came after index %d was applied",
 			batch.Position.Index, e.applied.Index)
 	}
-	saved, savedMembers := e.counters, e.members
+	saved, savedMembers, savedAlarms, savedQuota := e.counters, e.members, e.alarms, e.quota
 	e.collecting = s.hub.watching.Load() > 0
 	err := s.execute(batch)
 	for _, v := range [...]*view{&e.view, &e.durable} {
@@ -37,7 +38,7 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 	if err != nil {
 		// Whatever the engine did with the batch, readers go on seeing the state before it.
 		e.finish()
-		e.counters, e.members = saved, savedMembers
+		e.counters, e.members, e.alarms, e.quota = saved, savedMembers, savedAlarms, savedQuota
 		s.failure = fmt.Errorf("store: applying up to index %d: %w", batch.Position.Index, err)
 		return s.failure
 	}
@@ -126,10 +127,17 @@ func (e *execution) command(payload []byte) ([]byte, error) {
 	if err == nil {
 		e.begin()
 		if result, err = e.dispatch(kind, request); err == nil {
+			err = e.checkQuota()
+		}
+		if err == nil {
 			e.commit()
 			return result, nil
 		}
 		e.rollback()
+	}
+	if err == errOverQuota {
+		e.raiseAlarm(Alarm{e.quota.Member, pb.AlarmType_NOSPACE, AlarmByQuota})
+		err = rpctypes.ErrGRPCNoSpace
 	}
 	if errors.Is(err, errMalformed) {
 		err = ErrMalformed
@@ -141,6 +149,9 @@ func (e *execution) command(payload []byte) ([]byte, error) {
 }
 
 func (e *execution) dispatch(kind Kind, request []byte) ([]byte, error) {
+	if err := e.forbidden(kind); err != nil {
+		return nil, err
+	}
 	switch kind {
 	case KindPut:
 		return e.applyPut(request)
@@ -156,6 +167,7 @@ func (e *execution) dispatch(kind Kind, request []byte) ([]byte, error) {
 		if err := e.compact(r.Revision); err != nil {
 			return nil, err
 		}
+		e.relax()
 	case KindMember:
 		if err := e.publish(request); err != nil {
 			return nil, err
@@ -176,6 +188,12 @@ func (e *execution) dispatch(kind Kind, request []byte) ([]byte, error) {
 		if err := e.tick(request); err != nil {
 			return nil, err
 		}
+	case KindAlarm:
+		return e.applyAlarm(request)
+	case KindQuota:
+		if err := e.applyQuota(request); err != nil {
+			return nil, err
+		}
 	}
 	return appendHeaderResult(nil, e.revision), nil
 }
@@ -186,6 +204,9 @@ func (e *execution) applyPut(request []byte) ([]byte, error) {
 		if err := unmarshal(request, r); err != nil {
 			return nil, err
 		}
+	}
+	if err := e.grow(); err != nil {
+		return nil, err
 	}
 	if err := checkPutRequest(r); err != nil {
 		return nil, err
@@ -222,6 +243,11 @@ func (e *execution) applyTxn(request []byte) ([]byte, error) {
 	var r pb.TxnRequest
 	if err := unmarshal(request, &r); err != nil {
 		return nil, err
+	}
+	if putsAnything(&r) {
+		if err := e.grow(); err != nil {
+			return nil, err
+		}
 	}
 	t := transaction{
 		ctx: context.Background(), view: &e.view, begin: moment{e.revision, e.compacted}, write: e,

@@ -15,7 +15,7 @@ type audit struct {
 	hasher   hasher
 
 	logged, indexed, retained tally
-	published                 Digest
+	published                 Digest // members, alarms and the quota
 	leased                    Digest // the leases
 	clocked                   leaseSums
 	listed, attached          Digest // attachments as they are listed, and as the keys have them
@@ -39,6 +39,12 @@ func (a *audit) record(key, value []byte) error {
 			return fmt.Errorf("%w: member record: %w", errStream, err)
 		}
 		a.published.add(a.hasher.member(&m))
+	case spaceAlarm:
+		_, _, one, err := a.hasher.alarmRecord(key, value, nil, Quota{})
+		if err != nil {
+			return fmt.Errorf("%w: %w", errStream, err)
+		}
+		a.published.add(one)
 	case spaceLease:
 		return a.leaseRecord(key, value)
 	case spaceAttach:
@@ -137,7 +143,7 @@ func (a *audit) check(at balsa.Position, digest Digest) error {
 		return fmt.Errorf("%w: its versions add up to %d bytes with digest %v, its counters say %d with %v",
 			errStream, a.retained.size, a.retained.digest, c.retained().size, c.retained().digest)
 	case a.published != c.published:
-		return fmt.Errorf("%w: its members have digest %v, its counters say %v", errStream, a.published, c.published)
+		return fmt.Errorf("%w: its members, alarms and quota have digest %v, its counters say %v", errStream, a.published, c.published)
 	case a.leased != c.sums.digest:
 		return fmt.Errorf("%w: its leases have digest %v, their record says %v", errStream, a.leased, c.sums.digest)
 	case a.listed != a.attached:

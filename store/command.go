@@ -15,7 +15,7 @@ import (
 // meets a kind, or a version of one, that it does not know stops rather than skip it.
 type Kind uint8
 
-// The kinds. 16–31 are for leases, and 32–47 are kept for users and roles, 48–63 for alarms.
+// The kinds. 16–31 are for leases, 48–63 for alarms, and 32–47 are kept for users and roles.
 const (
 	KindPut         Kind = 1
 	KindDeleteRange Kind = 2
@@ -32,6 +32,11 @@ const (
 	KindLeaseExpire Kind = 19
 	// KindLeaseTick tells the members the leader's lease clock.
 	KindLeaseTick Kind = 20
+
+	// KindAlarm raises an alarm or takes it back.
+	KindAlarm Kind = 48
+	// KindQuota tells the members the leader's limit of the size.
+	KindQuota Kind = 49
 )
 
 func (k Kind) String() string {
@@ -56,6 +61,10 @@ func (k Kind) String() string {
 		return "lease-expire"
 	case KindLeaseTick:
 		return "lease-tick"
+	case KindAlarm:
+		return "alarm"
+	case KindQuota:
+		return "quota"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
@@ -169,11 +178,11 @@ func cutCommand(payload []byte) (Kind, []byte, error) {
 		return 0, nil, fmt.Errorf("%w: %d bytes, a command has %d or more", errMalformed, len(payload), commandHeader)
 	}
 	kind, version := Kind(payload[0]), payload[1]
-	known := KindPut <= kind && kind <= KindMember || KindLeaseGrant <= kind && kind <= KindLeaseTick
+	known := KindPut <= kind && kind <= KindMember || KindLeaseGrant <= kind && kind <= KindLeaseTick || KindAlarm <= kind && kind <= KindQuota
 	if !known || version != commandVersion {
-		return kind, nil, fmt.Errorf("%w: %v, version %d; this build knows version %d of the kinds %v to %v and %v to %v: "+
+		return kind, nil, fmt.Errorf("%w: %v, version %d; this build knows version %d of the kinds %v to %v, %v to %v and %v to %v: "+
 			"this member runs an older version of balsa than the one that wrote the command",
-			ErrUnknownCommand, kind, version, commandVersion, KindPut, KindMember, KindLeaseGrant, KindLeaseTick)
+			ErrUnknownCommand, kind, version, commandVersion, KindPut, KindMember, KindLeaseGrant, KindLeaseTick, KindAlarm, KindQuota)
 	}
 	return kind, payload[commandHeader:], nil
 }

@@ -23,7 +23,7 @@ type counters struct {
 	garbage   tally  // those that a compaction at revision would make garbage
 	next      tally  // those that one at revision+1 would add: tombstones, and what its own command superseded
 	collected tally  // what garbage was at the compact revision
-	published Digest // of what members have published
+	published Digest // of what members have published, the alarms and the quota
 	// sums is not part of this record: the leases have one.
 	sums leaseSums
 }

@@ -32,6 +32,8 @@ const (
 	recordLease
 	recordLeaseClock
 	recordAttachment
+	recordAlarm
+	recordQuota
 )
 
 // hasher hashes records; it keeps a buffer.

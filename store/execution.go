@@ -16,6 +16,8 @@ type execution struct {
 	hasher    hasher
 	batch     engine.Batch
 	members   members
+	alarms    alarms
+	quota     Quota
 	census    census
 	leaseChanges
 
@@ -25,6 +27,7 @@ type execution struct {
 	// Of the command that is being executed:
 	at      balsa.Position
 	before  counters // as they were when it began
+	grows   bool     // it adds to the size
 	changes []change
 
 	index []indexRecord // of the batch, which come after the log's
@@ -47,7 +50,7 @@ type change struct {
 
 // begin starts a command. Either commit or rollback follows.
 func (e *execution) begin() {
-	e.before = e.counters
+	e.before, e.grows = e.counters, false
 	clear(e.changes)
 	e.changes = e.changes[:0]
 }

@@ -11,6 +11,7 @@ import (
 // The spaces of a group's keys; docs/data-model.md describes what is in them.
 const (
 	spaceMember  = 'a'
+	spaceAlarm   = 'b'
 	spaceCollect = 'c'
 	spaceAttach  = 'k'
 	spaceLease   = 'l'

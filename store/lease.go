@@ -148,6 +148,9 @@ func (e *execution) grant(request []byte) ([]byte, error) {
 	if err := unmarshal(request, &r); err != nil {
 		return nil, err
 	}
+	if err := e.grow(); err != nil {
+		return nil, err
+	}
 	switch _, exists := e.leases.Get(r.ID); {
 	case r.ID == 0, r.TTL <= 0:
 		return nil, ErrMalformed

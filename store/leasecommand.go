@@ -11,11 +11,13 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The commands of leases that are not requests of etcd's API are numbers, u64 each:
+// The commands that are not requests of etcd's API are numbers, u64 each:
 //
 //	renew:  ids
 //	expire: the proposer's term, id, index of the renewal that it knows of
 //	tick:   the proposer's term, lease clock in milliseconds, an index that the proposer had applied before it read that
+//	alarm:  action, member, type, origin, the proposer's term or 0
+//	quota:  the proposer's term, bytes, member
 
 // EncodeLeaseGrant returns the sealed entry of a command. The id must be chosen, and the time to live be positive.
 func EncodeLeaseGrant(r *pb.LeaseGrantRequest) (raft.Entry, error) {
@@ -82,14 +84,18 @@ func cutNumbers(request []byte, count int) ([]uint64, error) {
 
 // numbersMessage shows such a command as the message of etcd's log that is closest to it.
 func numbersMessage(kind Kind, request []byte) (proto.Message, error) {
-	numbers, err := cutNumbers(request, map[Kind]int{KindLeaseRenew: -1, KindLeaseExpire: 3, KindLeaseTick: 3}[kind])
+	if kind == KindAlarm {
+		action, a, _, err := decodeAlarmCommand(request)
+		return &pb.AlarmRequest{Action: action, MemberID: uint64(a.Member), Alarm: a.Type}, err
+	}
+	numbers, err := cutNumbers(request, map[Kind]int{KindLeaseRenew: -1, KindLeaseExpire: 3, KindLeaseTick: 3, KindQuota: 3}[kind])
 	if err != nil {
 		return nil, err
 	}
 	if kind == KindLeaseExpire {
 		return &pb.LeaseRevokeRequest{ID: int64(numbers[1])}, nil
 	}
-	message := &pb.LeaseCheckpointRequest{}
+	message := &pb.LeaseCheckpointRequest{} // for a quota, too, which etcd has none of
 	if kind == KindLeaseRenew {
 		for _, id := range numbers {
 			message.Checkpoints = append(message.Checkpoints, &pb.LeaseCheckpoint{ID: int64(id)})

@@ -9,7 +9,7 @@ import (
 	"github.com/balsadb/balsa"
 )
 
-// Rebase makes a restored state that of a new cluster: it forgets the members and what the runtime had kept, and with a bump
+// Rebase makes a restored state that of a new cluster: it forgets the members, their alarms, the quota and what the runtime had kept, and with a bump
 // it raises the revision by that much and compacts there, so that no revision that the former cluster gave out after the
 // backup is given out again for something else, and watchers of older ones learn that they have missed something. It is
 // durable when it returns. Nobody else uses the store meanwhile.
@@ -28,8 +28,12 @@ func (s *Store) Rebase(bump int64) error {
 	for i := range e.members {
 		e.batch.Delete(e.memberKey(e.members[i].attributes.ID))
 	}
+	for i := range e.alarms {
+		e.batch.Delete(e.alarmKey(&e.alarms[i]))
+	}
+	e.batch.Delete(e.single(spaceAlarm))
 	e.batch.Delete(e.single(spaceRuntime))
-	e.members, e.published = nil, Digest{}
+	e.members, e.alarms, e.quota, e.published = nil, nil, Quota{}, Digest{}
 	if bump > 0 {
 		e.revision += bump
 		e.garbage.add(e.next)

@@ -34,6 +34,9 @@ var resultErrors = [...]error{
 	8:  rpctypes.ErrGRPCLeaseExist,
 	9:  rpctypes.ErrGRPCLeaseTTLTooLarge,
 	10: ErrStale,
+	11: rpctypes.ErrGRPCNoSpace,
+	12: rpctypes.ErrGRPCCorrupt,
+	13: rpctypes.ErrGRPCRequestTooManyRequests,
 }
 
 // errorResult returns the result that says err, if err is an answer to a command rather than a failure of the replica.
@@ -88,6 +91,10 @@ func DecodeResult(kind Kind, result []byte) (proto.Message, error) {
 		return decodeResult(result, &pb.LeaseKeepAliveResponse{})
 	case KindLeaseTick:
 		return decodeResult(result, &pb.LeaseCheckpointResponse{})
+	case KindAlarm:
+		return decodeResult(result, &pb.AlarmResponse{})
+	case KindQuota:
+		return decodeResult(result, &pb.CompactionResponse{}) // a header
 	}
 	return nil, fmt.Errorf("store: commands of %v have no result", kind)
 }

@@ -58,6 +58,8 @@ func (s *Store) use() *state {
 type contents struct {
 	counters counters
 	members  members
+	alarms   alarms
+	quota    Quota
 	leases   *leases
 	progress progress
 	census   *buckets
@@ -73,6 +75,9 @@ func (l layout) load(reader engine.Reader) (contents, error) {
 	}
 	if err == nil || errors.Is(err, engine.ErrNotFound) {
 		c.members, err = loadMembers(reader, l)
+	}
+	if err == nil {
+		c.alarms, c.quota, err = loadAlarms(reader, l)
 	}
 	if err == nil {
 		c.leases, c.counters.sums, err = loadLeases(reader, l)
@@ -96,7 +101,7 @@ func (s *Store) adopt(e engine.Engine, c contents, unflushed unflushed) {
 	s.writer = execution{
 		view:     view{layout: s.layout, reader: e, overlay: newOverlay()},
 		durable:  view{layout: s.layout, reader: e.Durable()},
-		counters: c.counters, members: c.members, census: newCensus(c.census, c.unsaved), batch: e.NewBatch(),
+		counters: c.counters, members: c.members, alarms: c.alarms, quota: c.quota, census: newCensus(c.census, c.unsaved), batch: e.NewBatch(),
 		recent: newRecent(defaultRecentKeys), unflushed: unflushed,
 		leaseChanges: leaseChanges{leases: c.leases, shown: c.leases.Copy(), pending: uncountedOf(c.leases)},
 	}

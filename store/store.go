@@ -44,6 +44,8 @@ type state struct {
 	engine *sharedEngine
 	counters
 	members members
+	alarms  alarms
+	quota   Quota
 	leases  *leases
 	census  *buckets // nil where it is not known
 	digest  Digest
@@ -89,7 +91,7 @@ func (s *Store) publish() {
 		e.shown = e.leases.Copy()
 	}
 	s.state.Store(&state{
-		engine: s.engine, counters: e.counters, members: e.members, leases: e.shown,
+		engine: s.engine, counters: e.counters, members: e.members, alarms: e.alarms, quota: e.quota, leases: e.shown,
 		census: e.census.show(), digest: e.counters.digest(&e.hasher),
 	})
 }

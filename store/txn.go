@@ -290,6 +290,21 @@ func (e *execution) executeDeleteRange(ctx context.Context, r *pb.DeleteRangeReq
 	return response, nil
 }
 
+// putsAnything reports whether a branch of a transaction has a put, nested ones included.
+func putsAnything(r *pb.TxnRequest) bool {
+	for _, ops := range [...][]*pb.RequestOp{r.Success, r.Failure} {
+		for _, op := range ops {
+			if op.GetRequestPut() != nil {
+				return true
+			}
+			if nested := op.GetRequestTxn(); nested != nil && putsAnything(nested) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // IsReadOnlyTxn reports whether no branch of a transaction writes, nested ones included: it need not go through the log.
 func IsReadOnlyTxn(r *pb.TxnRequest) bool {
 	for _, ops := range [...][]*pb.RequestOp{r.Success, r.Failure} {
