@@ -301,7 +301,11 @@ func (g *generator) compare() *pb.Compare {
 	case pb.Compare_LEASE:
 		c.TargetUnion = &pb.Compare_Lease{Lease: g.Int64N(2) * 77}
 		if g.leases {
-			c.TargetUnion = &pb.Compare_Lease{Lease: g.lease()}
+			id := g.lease()
+			c.TargetUnion = &pb.Compare_Lease{Lease: id}
+			if id > chosenIDs[0] && c.Result != pb.Compare_EQUAL { // ids that a server gave are random, and larger than small ones
+				c.Result = pb.Compare_NOT_EQUAL
+			}
 		}
 	}
 	if g.chance(3) {

@@ -47,8 +47,8 @@ func (g *generator) grant() *pb.LeaseGrantRequest {
 	return r
 }
 
-// chosenIDs are what clients call their leases.
-var chosenIDs = []int64{77, 78, 1, -9, 1 << 62}
+// chosenIDs are what clients call their leases; the first is the greatest of the small ones.
+var chosenIDs = []int64{78, 77, 1, -9, 1 << 62}
 
 // lease is mostly one that may exist.
 func (g *generator) lease() int64 {

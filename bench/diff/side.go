@@ -70,6 +70,9 @@ func (s *side) do(ctx context.Context, c call) (answer, error) {
 	if status.Code(err) == codes.Unavailable && !s.servers.Members[member].Running() {
 		return "", fmt.Errorf("%s member %d has died: %s", s.name, member+1, s.servers.Logs())
 	}
+	if noAnswer(err) {
+		return "", fmt.Errorf("%s member %d: %w", s.name, member+1, err)
+	}
 	for _, m := range messages {
 		shiftRevisions(m.ProtoReflect(), -s.shift)
 		s.leases.normalize(request, m, err, asked)

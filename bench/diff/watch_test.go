@@ -42,14 +42,16 @@ func TestWatchStreams(t *testing.T) {
 // follow resets both sides and plays a script on both at once.
 func (p pair) follow(t *testing.T, script []watchStep) (want, got answer) {
 	t.Helper()
-	err := p.both(func(s *side, a *answer) error {
-		if err := s.reset(t.Context()); err != nil {
+	err := patiently(func() error {
+		return p.both(func(s *side, a *answer) error {
+			if err := s.reset(t.Context()); err != nil {
+				return err
+			}
+			var err error
+			*a, err = s.follow(t.Context(), script)
 			return err
-		}
-		var err error
-		*a, err = s.follow(t.Context(), script)
-		return err
-	}, &want, &got)
+		}, &want, &got)
+	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, describeScript(script))
 	}

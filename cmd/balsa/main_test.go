@@ -66,7 +66,7 @@ func runToEnd(t *testing.T, cmd *exec.Cmd) output {
 func ctlOK(t *testing.T, endpoints string, args ...string) string {
 	t.Helper()
 	cmd := program(t, "balsa", append([]string{"ctl"}, args...)...)
-	cmd.Env = append(cmd.Env, "ETCDCTL_ENDPOINTS="+endpoints)
+	cmd.Env = append(cmd.Env, "ETCDCTL_ENDPOINTS="+endpoints, "ETCDCTL_COMMAND_TIMEOUT=60s") // etcdctl's 5 s are short on a busy machine
 	o := runToEnd(t, cmd)
 	if o.code != 0 {
 		t.Fatalf("etcdctl %v at %s: exit code %d\n%s%s", args, endpoints, o.code, o.stdout, o.stderr)
