@@ -56,7 +56,7 @@ var DefaultLimits = Limits{
 	InflightMessages: 256,
 	MessageBytes:     512 << 10,
 	BufferedBytes:    64 << 20,
-	CacheBytes:       16 << 20,
+	CacheBytes:       8 << 20,
 	ApplyingBytes:    8 << 20,
 	Reads:            1 << 16,
 }

@@ -77,9 +77,9 @@ func (c *cache) evict(upTo Index, limit int) {
 		c.first++
 		c.dead++
 	}
-	// The slots in front keep their entries alive. Move once they are as many as the live ones, so that
-	// moving costs each entry one copy of its slice header, and memory at most doubles.
-	if c.dead > len(c.entries)+64 {
+	// The slots in front keep their entries alive. Move once they are a quarter of the live ones, so that
+	// moving costs each entry a few copies of its slice header, and what is kept alive is little more than the limit.
+	if c.dead > len(c.entries)/4+16 {
 		c.move(2 * len(c.entries))
 	}
 }
