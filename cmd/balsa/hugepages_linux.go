@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugeHeap is how much of the heap may lie in huge pages: what the engine's cache and its memory of recent writes take.
+// hugeHeap is how much of the heap may lie in huge pages: what a member takes that is asked for much. It is memory only where it is used.
 const hugeHeap = 256 << 20
 
 // preferHugePages asks the kernel for huge pages where the heap will grow. Each put grows it, and a page fault for each

@@ -47,6 +47,7 @@ func serve(args []string) int {
 		return complain(err, exitError)
 	}
 	relaxTimers()
+	boundHeap()
 	preferHugePages()
 	logger, closeLog, err := openLog(settings.List("log-outputs"), settings.String("log-level"), settings.String("log-format"))
 	if err != nil {

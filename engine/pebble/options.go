@@ -16,10 +16,10 @@ type Options struct {
 	FS vfs.FS
 	// Logger is told of failures, and of Pebble's doings at the debug level. Silent by default.
 	Logger *slog.Logger
-	// CacheBytes is the memory for blocks that were read. 128 MiB by default; more helps where the keys that are
+	// CacheBytes is the memory for blocks that were read. 64 MiB by default; more helps where the keys that are
 	// read and written at random do not fit. Keep it above the memtables (MemTableBytes, up to four times).
 	CacheBytes int64
-	// MemTableBytes is the memory for changes that were not flushed. 32 MiB by default. Larger ones are
+	// MemTableBytes is the memory for changes that were not flushed. 16 MiB by default. Larger ones are
 	// flushed less often and make a restart replay more of the log.
 	MemTableBytes uint64
 	// Deterministic is for the simulator: nothing is flushed but by Flush, nothing is compacted, read sampling and
@@ -37,7 +37,7 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	cacheBytes, memTableBytes := int64(128<<20), uint64(32<<20)
+	cacheBytes, memTableBytes := int64(64<<20), uint64(16<<20)
 	if o.Deterministic {
 		cacheBytes, memTableBytes = 4<<20, 16<<20
 	}
