@@ -3,6 +3,7 @@ package balsa
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
 	"time"
@@ -210,7 +211,12 @@ func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
 		return a.err
 	}
 	if entry.Position.Index > a.applied.Index {
-		covered, err := w.restore(entry, a.machine.(Snapshotter))
+		task := a.group.beginTask(&snapshotTask{stage: SnapshotRestoring}, entry.Position, 0)
+		covered, err := w.restore(entry, a.machine.(Snapshotter), func(f *snapshot.File) io.Reader {
+			task.total.Store(f.Size())
+			return &pacedReader{f, &w.disk, w.stopping.Load, task}
+		})
+		a.group.endTask(task)
 		if failed := (*panicError)(nil); errors.As(err, &failed) {
 			a.fence(err) // nobody knows what the state is now
 		}

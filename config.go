@@ -39,6 +39,13 @@ type HostConfig struct {
 	Scheduler actor.Scheduler
 	// Random gives all randomness, from one actor at a time; nil for a randomly seeded source.
 	Random func() uint64
+	// SnapshotRate bounds, in bytes a second, how fast snapshots are sent from here, all together, and how fast states are read or
+	// written for them: 64 MiB by default; negative for no bound. Raise it where disks and networks are fast and states large; lower
+	// it where clients notice that a snapshot is under way.
+	SnapshotRate int64
+	// SnapshotPiece is how many bytes of a state a chunk of a snapshot has, and how many bytes of that are sent at once: 128 KiB by default,
+	// at most 1 MiB. What was received is kept in whole chunks.
+	SnapshotPiece int
 	// Logger is told of what operators should know; nil discards it.
 	Logger *slog.Logger
 	// Observer is told what the host measures; nil for nobody.
@@ -57,6 +64,8 @@ func (c HostConfig) withDefaults() (HostConfig, error) {
 	c.Dir = cmp.Or(c.Dir, "wal")
 	c.SnapshotDir = cmp.Or(c.SnapshotDir, "snapshots")
 	c.InboxBytes = cmp.Or(c.InboxBytes, 256<<20)
+	c.SnapshotRate = max(cmp.Or(c.SnapshotRate, 64<<20), 0)
+	c.SnapshotPiece = min(max(cmp.Or(c.SnapshotPiece, 128<<10), 1), 1<<20)
 	if c.Scheduler == nil {
 		c.Scheduler = actor.NewGoroutines()
 	}

@@ -35,6 +35,8 @@ type Group struct {
 	leaderChanges         atomic.Uint64
 	snapshotsSent         atomic.Uint64
 	snapshotsInstalled    atomic.Uint64
+	snapshotsResumed      atomic.Uint64
+	tasks                 snapshotTasks
 	snapshotError         atomic.Pointer[SnapshotError] // why the last one was not installed
 	leadership            atomic.Pointer[Leadership]
 	membership            atomic.Pointer[Membership]
@@ -111,6 +113,8 @@ func (r *replica) join() {
 		}
 	}
 	r.durableTo(r.durable)
+	w := l.host.snapshots
+	w.inbox.Post(func() { w.shelf(r) })
 	r.checkRecovered()
 	l.adjustPeers(r, r.group.membership.Load())
 	r.checkRemoved()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -139,9 +138,6 @@ func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Posi
 				restored.Configuration, err = decodeRuntime(kept)
 			}
 		}
-		if err == nil {
-			err = h.snapshots.spool.RemoveOlder(config.ID, math.MaxUint64) // what was being sent or received
-		}
 		if err != nil {
 			return restored, durable, fmt.Errorf("group %d: finding out how far the state machine is: %w", config.ID, err)
 		}
@@ -244,6 +240,7 @@ func (h *Host) Close() error {
 		return nil
 	}
 	h.closed = true
+	h.snapshots.stopping.Store(true)
 	err := h.config.Transport.Close()
 	h.loop.task.Stop()
 	h.writer.task.Stop()

@@ -31,6 +31,7 @@ type lab struct {
 	full    map[[2]MemberID]bool // queues of a transport for a peer that take nothing
 	log     strings.Builder
 	config  func(*GroupConfig)
+	host    func(*HostConfig)
 }
 
 const labElectionTimeout = 100 * time.Millisecond
@@ -87,10 +88,14 @@ func (m *labMember) start(machine StateMachine) {
 
 func (m *labMember) tryStart(machine StateMachine) (err error) {
 	m.up, m.machine = true, machine
-	m.host, err = OpenHost(HostConfig{
+	host := HostConfig{
 		Member: m.id, FS: m.disk, Transport: m, Scheduler: &labScheduler{m.lab, m}, Random: m.lab.random.Uint64,
 		Logger: slog.New(slog.NewTextHandler(&m.lab.log, &slog.HandlerOptions{Level: slog.LevelDebug})), SegmentSize: 1 << 20,
-	})
+	}
+	if m.lab.host != nil {
+		m.lab.host(&host)
+	}
+	m.host, err = OpenHost(host)
 	if err != nil {
 		return err
 	}

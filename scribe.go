@@ -46,7 +46,7 @@ func (c *scribe) stop() {
 }
 
 // write makes a state a durable file of the spool. It closes the state.
-func (c *scribe) write(spool *snapshot.Spool, meta snapshot.Meta, state Snapshot) (err error) {
+func (c *scribe) write(w *snapshotWorker, g *Group, meta snapshot.Meta, state Snapshot) (err error) {
 	defer func() {
 		if closing := guarded(state.Close); err == nil {
 			err = closing
@@ -55,11 +55,13 @@ func (c *scribe) write(spool *snapshot.Spool, meta snapshot.Meta, state Snapshot
 	if c.stopping.Load() {
 		return ErrClosed
 	}
-	part, err := spool.Create(snapshot.Entry{Group: meta.Group, Position: meta.Position})
+	part, err := w.spool.Create(snapshot.Entry{Group: meta.Group, Position: meta.Position})
 	if err != nil {
 		return err
 	}
-	if err := writeSnapshot(c.unlessStopping(part), meta, state); err != nil {
+	task := g.beginTask(&snapshotTask{stage: SnapshotMaking}, meta.Position, 0)
+	defer g.endTask(task)
+	if err := writeSnapshot(c.paced(w, task, part), meta, state, w.host.config.SnapshotPiece); err != nil {
 		_ = part.Abort() // the first error tells more
 		return err
 	}
@@ -75,13 +77,24 @@ func (c *scribe) commit(part *snapshot.Part) error {
 	return part.Commit()
 }
 
-// unlessStopping lets nothing more be written once the scribe is to stop: a state may be large.
-func (c *scribe) unlessStopping(to io.Writer) io.Writer {
+// receive begins to receive a snapshot, or goes on with what is kept of it.
+func (c *scribe) receive(spool *snapshot.Spool, kept snapshot.Kept) (*snapshot.Part, error) {
+	if c.stopping.Load() {
+		return nil, ErrClosed
+	}
+	return spool.Receive(kept)
+}
+
+// paced writes no faster than the disk's pace, and nothing more once the scribe is to stop: a state may be large.
+func (c *scribe) paced(w *snapshotWorker, task *snapshotTask, to io.Writer) io.Writer {
 	return writerFunc(func(p []byte) (int, error) {
 		if c.stopping.Load() {
 			return 0, ErrClosed
 		}
-		return to.Write(p)
+		n, err := to.Write(p)
+		task.done.Add(int64(n))
+		w.disk.pass(n, c.stopping.Load)
+		return n, err
 	})
 }
 
@@ -89,8 +102,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-func writeSnapshot(to io.Writer, meta snapshot.Meta, state Snapshot) error {
-	out, err := snapshot.NewWriter(to, meta)
+func writeSnapshot(to io.Writer, meta snapshot.Meta, state Snapshot, piece int) error {
+	out, err := snapshot.NewWriterSize(to, meta, piece)
 	if err != nil {
 		return err
 	}

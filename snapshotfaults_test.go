@@ -158,16 +158,17 @@ func TestSendsTakeTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const piece = 64 << 10
 	narrow := &narrowTransport{}
-	w := &snapshotWorker{spool: spool, host: &Host{config: HostConfig{Transport: narrow, Logger: slog.New(slog.DiscardHandler)}}, now: 1}
+	w := &snapshotWorker{spool: spool, host: &Host{config: HostConfig{Transport: narrow, SnapshotPiece: piece, Logger: slog.New(slog.DiscardHandler)}}, now: 1}
 	for id := range GroupID(3) {
 		e := snapshot.Entry{Group: id + 1, Position: raft.Position{Index: 9, Term: 1}}
 		part, err := spool.Create(e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		state := &vaultSnapshot{e.Position, []string{strings.Repeat(".", 8*snapshotPiece)}}
-		if err := errors.Join(writeSnapshot(part, snapshot.Meta{Group: e.Group, Position: e.Position}, state), part.Commit()); err != nil {
+		state := &vaultSnapshot{e.Position, []string{strings.Repeat(".", 8*piece)}}
+		if err := errors.Join(writeSnapshot(part, snapshot.Meta{Group: e.Group, Position: e.Position}, state, piece), part.Commit()); err != nil {
 			t.Fatal(err)
 		}
 		file, err := spool.Open(e)
@@ -184,7 +185,7 @@ func TestSendsTakeTurns(t *testing.T) {
 		w.pumpSends()
 	}
 	for _, s := range w.sends {
-		if pieces := s.sent / snapshotPiece; pieces < 2 {
+		if pieces := s.sent / piece; pieces < 2 {
 			t.Errorf("group %d has sent %d pieces of nine", s.replica.config.ID, pieces)
 		}
 	}

@@ -1,6 +1,7 @@
 package balsa
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -15,12 +16,30 @@ type snapshotReceipt struct {
 	group   GroupID
 	replica *replica // nil until the protocol has found it of use
 	offer   raft.SnapshotOffer
+	source  wire.SnapshotSource
 	size    int64
 	part    *snapshot.Part        // nil before that, and once it is complete
 	backlog []*wire.SnapshotChunk // what came meanwhile
 	whole   bool                  // it is complete and being restored
 	touched actor.Instant
+	damaged int // pieces that were not what a snapshot is made of
+	task    *snapshotTask
 }
+
+// is reports whether a piece belongs to it.
+func (c *snapshotReceipt) is(chunk *wire.SnapshotChunk) bool {
+	return c.offer == chunk.Offer && c.source == chunk.Source && c.size == int64(chunk.Size)
+}
+
+// kept names what of it is kept.
+func (c *snapshotReceipt) kept() snapshot.Kept {
+	return snapshot.Kept{
+		Entry: snapshot.Entry{Group: c.group, Position: c.offer.At}, Identity: c.source.Identity, Bytes: c.size, From: c.source.Sender,
+	}
+}
+
+// damagedMost is how many damaged pieces are sent again before the snapshot itself is thought to be what is damaged.
+const damagedMost = 4
 
 // bulkBytes bounds the pieces that arrived and were not yet looked at. What comes on top is dropped, and sent again.
 const bulkBytes = 32 << 20
@@ -29,7 +48,7 @@ const bulkBytes = 32 << 20
 func (h *Host) ReceivedBulk(from raft.MemberID, frame []byte) {
 	packets, err := wire.Decode(nil, frame)
 	for i := range packets {
-		if c := packets[i].Chunk; c == nil || c.Offer.From != from || c.To != h.config.Member {
+		if c := packets[i].Chunk; c == nil || c.Source.Sender != from || c.To != h.config.Member {
 			err = errForged
 		}
 	}
@@ -65,9 +84,9 @@ func (w *snapshotWorker) chunk(chunk *wire.SnapshotChunk) {
 	c.touched = w.now
 	switch {
 	case c.whole:
-		w.answer(c.group, c.offer, wire.SnapshotReceiving, c.size)
+		w.answer(c, wire.SnapshotReceiving, c.size)
 	case c.part == nil:
-		if len(c.backlog)*snapshotPiece < snapshotWindow {
+		if len(c.backlog) < windowPieces {
 			c.backlog = append(c.backlog, chunk)
 		}
 	default:
@@ -75,30 +94,36 @@ func (w *snapshotWorker) chunk(chunk *wire.SnapshotChunk) {
 	}
 }
 
-// receipt returns what a piece belongs to. The first piece of a snapshot begins a new one, and ends an older one.
+// receipt returns what a piece belongs to. A piece of another snapshot begins a new one, and ends an older one.
 func (w *snapshotWorker) receipt(chunk *wire.SnapshotChunk) *snapshotReceipt {
 	i := slices.IndexFunc(w.receipts, func(c *snapshotReceipt) bool { return c.group == chunk.Group })
 	if i >= 0 {
 		c := w.receipts[i]
 		switch {
-		case c.offer == chunk.Offer && c.size == int64(chunk.Size):
+		case c.is(chunk):
 			return c
 		case c.whole, chunk.Offer.Term < c.offer.Term:
+			return nil
+		case w.busyWith(c, chunk): // whoever sends it may go on to wait
+			w.answerTo(chunk.Group, chunk.Offer, chunk.Source, wire.SnapshotReceiving, 0)
 			return nil
 		}
 		w.abort(c)
 	}
-	if chunk.Offset > 0 { // its beginning was lost, or belongs to an earlier life of this process
-		w.answer(chunk.Group, chunk.Offer, wire.SnapshotReceiving, 0)
-		return nil
-	}
 	return w.offered(chunk)
+}
+
+// busyWith reports whether somebody else sends on behalf of the same leader, and is not silent. Two who send at once would keep each
+// other from ever getting to the end.
+func (w *snapshotWorker) busyWith(c *snapshotReceipt, chunk *wire.SnapshotChunk) bool {
+	return c.part != nil && c.offer.Term == chunk.Offer.Term && c.source.Sender != chunk.Source.Sender &&
+		w.now < c.touched.Add(giveUpAfter*c.replica.config.ElectionTimeout)
 }
 
 // offered asks the protocol whether a snapshot is of use.
 func (w *snapshotWorker) offered(chunk *wire.SnapshotChunk) *snapshotReceipt {
 	l := w.host.loop
-	c := &snapshotReceipt{group: chunk.Group, offer: chunk.Offer, size: int64(chunk.Size)}
+	c := &snapshotReceipt{group: chunk.Group, offer: chunk.Offer, source: chunk.Source, size: int64(chunk.Size), touched: w.now}
 	w.receipts = append(w.receipts, c)
 	l.control.Post(func() {
 		r := l.replicas[c.group]
@@ -107,36 +132,79 @@ func (w *snapshotWorker) offered(chunk *wire.SnapshotChunk) *snapshotReceipt {
 			return
 		}
 		r.note(event{what: "snapshot offered", peer: c.offer.From, term: c.offer.Term, index: c.offer.At.Index})
-		useful := false
-		r.guard(func() { useful = r.raft.SnapshotOffered(r.now(), c.offer) })
+		useful, later := false, false
+		r.guard(func() {
+			if c.source.Sender == c.offer.From {
+				useful = r.raft.SnapshotOffered(r.now(), c.offer)
+			} else {
+				useful, later = r.raft.SnapshotRelayed(r.now(), c.offer)
+			}
+		})
 		l.touch(r)
-		w.inbox.Post(func() { w.judged(c, r, useful) })
+		w.inbox.Post(func() { w.judged(c, r, useful, later) })
 	})
 	return c
 }
 
 // judged begins to receive, or refuses.
-func (w *snapshotWorker) judged(c *snapshotReceipt, r *replica, useful bool) {
+func (w *snapshotWorker) judged(c *snapshotReceipt, r *replica, useful, later bool) {
 	if !slices.Contains(w.receipts, c) {
 		return
 	}
 	c.replica = r
-	if _, ok := r.config.StateMachine.(Snapshotter); !ok || !useful {
+	if _, ok := r.config.StateMachine.(Snapshotter); later {
+		w.abort(c) // its first piece comes again
+		return
+	} else if !ok || !useful {
 		w.finish(c, wire.SnapshotRefused)
 		return
 	}
-	s := w.shelf(r)
+	if c.backlog != nil {
+		if err := refusedAtOnce(c.backlog[0]); err != nil {
+			w.failed(c, err)
+			return
+		}
+	}
+	s, kept := w.shelf(r), c.kept()
 	s.wanted(c.offer.At)
-	part, err := w.spool.Create(s.entry(c.offer.At))
+	scribe := w.scribe(s)
+	scribe.inbox.Post(func() {
+		part, err := scribe.receive(w.spool, kept)
+		if !w.inbox.Post(func() { w.opened(c, part, err) }) && part != nil {
+			_ = part.Suspend()
+		}
+	})
+}
+
+// opened goes on with what is kept of a snapshot, which may be nothing, and says how much that is.
+func (w *snapshotWorker) opened(c *snapshotReceipt, part *snapshot.Part, err error) {
+	if !slices.Contains(w.receipts, c) {
+		if part != nil {
+			_ = part.Suspend()
+		}
+		return
+	}
 	if err != nil {
 		w.failed(c, err)
 		return
 	}
 	c.part = part
+	c.task = c.replica.group.beginTask(&snapshotTask{stage: SnapshotReceiving, peer: c.source.Sender}, c.offer.At, c.size)
+	c.task.done.Store(part.Size())
+	c.task.resumed.Store(part.Size())
 	w.host.config.Logger.Info("receiving a snapshot: this member is too far behind for the leader's log", groupAttr(c.group),
-		memberAttr("leader", c.offer.From), slog.Uint64("index", uint64(c.offer.At.Index)), slog.Int64("bytes", c.size))
+		memberAttr("leader", c.offer.From), memberAttr("sender", c.source.Sender), slog.Uint64("index", uint64(c.offer.At.Index)),
+		slog.Int64("bytes", c.size), slog.Int64("kept", part.Size()))
+	if part.Size() > 0 {
+		c.replica.group.snapshotsResumed.Add(1)
+		w.answer(c, wire.SnapshotReceiving, part.Size())
+	}
 	backlog := c.backlog
 	c.backlog = nil
+	if part.Size() == c.size {
+		w.complete(c)
+		return
+	}
 	for _, chunk := range backlog {
 		if c.part != nil && !c.whole {
 			w.store(c, chunk)
@@ -151,12 +219,20 @@ func (w *snapshotWorker) store(c *snapshotReceipt, chunk *wire.SnapshotChunk) {
 		return
 	}
 	if int64(chunk.Offset) == c.part.Size() {
-		if _, err := c.part.Write(chunk.Data); err != nil {
+		_, err := c.part.Write(chunk.Data)
+		if errors.Is(err, snapshot.ErrDamaged) && c.damaged < damagedMost {
+			c.damaged++
+			w.host.config.Logger.Warn("a piece of a snapshot arrived damaged; it is sent again", groupAttr(c.group),
+				memberAttr("sender", c.source.Sender), slog.String("error", err.Error()))
+			err = nil
+		}
+		if err != nil {
 			w.failed(c, err)
 			return
 		}
+		c.task.done.Store(c.part.Size())
 	}
-	w.answer(c.group, c.offer, wire.SnapshotReceiving, c.part.Size())
+	w.answer(c, wire.SnapshotReceiving, c.part.Size())
 	if c.part.Size() == c.size {
 		w.complete(c)
 	}
@@ -222,20 +298,33 @@ func (w *snapshotWorker) failed(c *snapshotReceipt, err error) {
 
 // finish ends a receipt and tells its sender.
 func (w *snapshotWorker) finish(c *snapshotReceipt, outcome wire.SnapshotOutcome) {
+	if part := c.part; part != nil && outcome == wire.SnapshotFailed {
+		c.part = nil
+		w.ended(part.Abort())
+	}
 	w.abort(c)
-	w.answer(c.group, c.offer, outcome, 0)
+	w.answer(c, outcome, 0)
 }
 
-// abort ends a receipt. What has arrived of it is removed, unless it is complete.
+// abort ends a receipt. What has arrived of it stays for a while.
 func (w *snapshotWorker) abort(c *snapshotReceipt) {
 	w.receipts = slices.DeleteFunc(w.receipts, func(other *snapshotReceipt) bool { return other == c })
+	if c.task != nil {
+		c.replica.group.endTask(c.task)
+	}
 	if c.part == nil {
 		return
 	}
-	if err := c.part.Abort(); err != nil {
-		w.host.config.Logger.Warn("a part of a snapshot could not be removed; the next start does it", slog.String("error", err.Error()))
-	}
+	w.shelf(c.replica).keptUntil = w.now.Add(keepFor * c.replica.config.ElectionTimeout)
+	w.ended(c.part.Suspend())
 	c.part = nil
+}
+
+// ended tells of a part that could not be ended.
+func (w *snapshotWorker) ended(err error) {
+	if err != nil {
+		w.host.config.Logger.Warn("a part of a snapshot could not be closed or removed", slog.String("error", err.Error()))
+	}
 }
 
 // expireReceipts gives up what nobody sends any more, and returns when to look again.
@@ -256,12 +345,16 @@ func (w *snapshotWorker) expireReceipts() actor.Instant {
 }
 
 // answer reports to the sender, by way of the loop's outbox.
-func (w *snapshotWorker) answer(group GroupID, offer raft.SnapshotOffer, outcome wire.SnapshotOutcome, received int64) {
+func (w *snapshotWorker) answer(c *snapshotReceipt, outcome wire.SnapshotOutcome, received int64) {
+	w.answerTo(c.group, c.offer, c.source, outcome, received)
+}
+
+func (w *snapshotWorker) answerTo(group GroupID, offer raft.SnapshotOffer, source wire.SnapshotSource, outcome wire.SnapshotOutcome, received int64) {
 	l := w.host.loop
 	l.control.Post(func() {
-		o := l.outbox(offer.From)
+		o := l.outbox(source.Sender)
 		o.encoder.SnapshotReport(wire.SnapshotReport{
-			Group: group, From: l.host.config.Member, Offer: offer, Outcome: outcome, Received: uint64(received),
+			Group: group, From: l.host.config.Member, Offer: offer, Source: source, Outcome: outcome, Received: uint64(received),
 		})
 	})
 }

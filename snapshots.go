@@ -3,6 +3,7 @@ package balsa
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -32,8 +33,11 @@ type snapshotWorker struct {
 	sends    []*snapshotSend
 	receipts []*snapshotReceipt
 
-	closed bool
-	first  int // the send that goes first in this turn
+	closed   bool
+	stopping atomic.Bool // the host is: what goes on in other actors ends early
+	first    int         // the send that goes first in this turn
+	sending  pace
+	disk     diskPace
 
 	arrived atomic.Int64 // bytes of pieces in the inbox
 }
@@ -47,6 +51,9 @@ type shelf struct {
 	waiting []*snapshotSend // for the one that is being made
 	// failures counts, for each member, the snapshots in a row that it did not install.
 	failures map[MemberID]int
+	// keepUntil is how long the newest file stays though nobody is being sent it, and keptUntil what has arrived in part though nobody
+	// sends the rest; 0 where there is nothing.
+	keepUntil, keptUntil actor.Instant
 	// leftovers could not be removed; they are tried again at sweepAt.
 	leftovers []snapshot.Entry
 	sweepAt   actor.Instant
@@ -57,7 +64,8 @@ func newSnapshotWorker(h *Host) (*snapshotWorker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &snapshotWorker{host: h, spool: spool}, nil
+	rate := h.config.SnapshotRate
+	return &snapshotWorker{host: h, spool: spool, sending: pace{rate: rate}, disk: diskPace{scheduler: h.scheduler, pace: pace{rate: rate}}}, nil
 }
 
 func (w *snapshotWorker) turn(now actor.Instant) actor.Instant {
@@ -73,8 +81,42 @@ func (w *snapshotWorker) shelf(r *replica) *shelf {
 	if i < 0 {
 		i = len(w.shelves)
 		w.shelves = append(w.shelves, &shelf{replica: r, failures: map[MemberID]int{}})
+		w.inherit(w.shelves[i])
 	}
 	return w.shelves[i]
+}
+
+// inherit takes over what an earlier life had: the newest file may be what a transfer goes on from, and a part what one goes on to.
+func (w *snapshotWorker) inherit(s *shelf) {
+	newest, found, err := w.spool.Newest(s.replica.config.ID)
+	if found {
+		s.newest = newest.Position
+		w.keep(s)
+	}
+	kept, failed := w.spool.Kept(s.replica.config.ID)
+	if len(kept) > 0 {
+		s.keptUntil = w.now.Add(keepFor * s.replica.config.ElectionTimeout)
+	}
+	if err = errors.Join(err, failed); err != nil {
+		w.host.config.Logger.Warn("what is left of earlier snapshots cannot be seen", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
+	}
+}
+
+// keepFor is how many election timeouts a file is kept for a transfer to go on from, or to, after that has ended: its sender, or its
+// receiver, may be back by then, or another leader have it go on.
+const keepFor = 300
+
+// keep lets the newest file stay for a while.
+func (w *snapshotWorker) keep(s *shelf) {
+	s.keepUntil = w.now.Add(keepFor * s.replica.config.ElectionTimeout)
+}
+
+// distrust gives up the newest file: it may be the reason why something failed.
+func (w *snapshotWorker) distrust(s *shelf) {
+	if at := s.newest; at.Index > 0 && !s.replica.inMemory() {
+		_ = w.remove(s, s.entry(at)) // it is told, and tried again
+	}
+	s.newest = raft.Position{}
 }
 
 // make has a new snapshot of the group's state machine made.
@@ -103,12 +145,20 @@ func (w *snapshotWorker) made(s *shelf, state Snapshot, at raft.Position, runtim
 		return
 	}
 	r, c := s.replica, w.scribe(s)
-	w.host.loop.control.Post(func() { r.pin(s, 0, at.Index) })
 	s.wanted(at)
-	c.inbox.Post(func() {
-		err := c.write(w.spool, snapshot.Meta{Group: r.config.ID, Position: at, Runtime: runtime}, state)
-		w.inbox.Post(func() { w.written(s, at, err) })
-	})
+	meta := snapshot.Meta{Group: r.config.ID, Position: at, Runtime: runtime}
+	if !w.host.loop.control.Post(func() {
+		r.pin(s, 0, at.Index)
+		meta.Identity = max(w.host.config.Random(), 1)
+		if !c.inbox.Post(func() {
+			err := c.write(w, r.group, meta, state)
+			w.inbox.Post(func() { w.written(s, at, err) })
+		}) {
+			_ = guarded(state.Close)
+		}
+	}) {
+		_ = guarded(state.Close)
+	}
 }
 
 // written starts whoever waits for a snapshot that is a file now.
@@ -163,7 +213,7 @@ func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, 
 		if entry.Group != id {
 			continue
 		}
-		if covered, err = w.restore(entry, machine); err == nil {
+		if covered, err = w.restore(entry, machine, func(f *snapshot.File) io.Reader { return f }); err == nil {
 			return entry.Position, covered, nil
 		}
 		if panicked := (*panicError)(nil); errors.As(err, &panicked) {
@@ -175,14 +225,14 @@ func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, 
 	return Position{}, nil, nil
 }
 
-// restore gives a snapshot to a state machine, and returns the configuration that it covers.
-func (w *snapshotWorker) restore(entry snapshot.Entry, machine Snapshotter) (covered *raft.ConfigurationAt, err error) {
+// restore gives a snapshot to a state machine, which reads it from what from makes of the file, and returns the configuration that it covers.
+func (w *snapshotWorker) restore(entry snapshot.Entry, machine Snapshotter, from func(*snapshot.File) io.Reader) (covered *raft.ConfigurationAt, err error) {
 	file, err := w.spool.Open(entry)
 	if err != nil {
 		return nil, err
 	}
 	if covered, err = decodeRuntime(file.Meta().Runtime); err == nil {
-		err = guarded(func() error { return machine.Restore(entry.Position, file) })
+		err = guarded(func() error { return machine.Restore(entry.Position, from(file)) })
 	}
 	if closing := file.Close(); err == nil {
 		err = closing

@@ -11,6 +11,7 @@ import (
 	"github.com/balsadb/balsa/internal/wire"
 	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/snapshot"
+	"github.com/balsadb/balsa/transport"
 )
 
 // snapshotSend is a snapshot on its way to a follower. Pieces are sent ahead of what the follower has confirmed, up to a
@@ -19,21 +20,26 @@ type snapshotSend struct {
 	replica *replica
 	need    raft.SnapshotNeed
 	offer   raft.SnapshotOffer
+	source  wire.SnapshotSource
 	file    *snapshot.File // nil until there is one
+	task    *snapshotTask
 
 	sent, received int64         // bytes from the start of the file
 	heard          actor.Instant // when the follower was heard of last, or began to be sent to
 	resent         actor.Instant
+	resends        int           // since anything was confirmed
 	retry          bool          // the transport took nothing
 	failAt         actor.Instant // when the protocol is told that it failed; 0 while it has not
 }
 
-const (
-	snapshotPiece  = 128 << 10
-	snapshotWindow = 1 << 20
-)
+// windowPieces is how many pieces are sent ahead of what is confirmed.
+const windowPieces = 8
 
-// A follower that is not heard of for so many election timeouts is sent the same again, and given up. One that has everything is
+func (w *snapshotWorker) piece() int64  { return int64(w.host.config.SnapshotPiece) }
+func (w *snapshotWorker) window() int64 { return windowPieces * w.piece() }
+
+// A follower that is not heard of for so many election timeouts is sent the same again, at longer and longer intervals (what is on a
+// slow way need not be sent twice, E31), and given up. One that has everything is
 // asked so how it is doing: while it restores it says that it has everything, and one that was started anew that it has nothing.
 const (
 	resendAfter = 3
@@ -89,6 +95,7 @@ func (r *replica) endSends() {
 	w.inbox.Post(func() {
 		for _, s := range slices.Clone(w.sends) {
 			if s.replica == r {
+				w.keep(w.shelf(r)) // whoever leads now may have it sent on
 				w.end(s)
 			}
 		}
@@ -107,7 +114,7 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 		err = errors.Join(fmt.Errorf("it ends at index %d, and %d is needed", at.Index, send.need.AtLeast), file.Close())
 	}
 	if err != nil {
-		w.shelf(r).newest = raft.Position{}
+		w.distrust(w.shelf(r))
 		w.host.config.Logger.Warn("a snapshot cannot be sent", groupAttr(r.config.ID), slog.Uint64("index", uint64(at.Index)), slog.String("error", err.Error()))
 		w.sendFailed(send)
 		return
@@ -116,10 +123,27 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 	send.offer = raft.SnapshotOffer{
 		From: w.host.config.Member, FromLife: send.need.FromLife, ToLife: send.need.ToLife, Term: send.need.Term, At: at,
 	}
+	send.source = wire.SnapshotSource{Sender: w.host.config.Member}
+	if w.knowsSources(send.need.To) {
+		send.source.Identity = file.Meta().Identity
+	}
 	send.heard, send.resent = w.now, w.now
+	send.task = r.group.beginTask(&snapshotTask{stage: SnapshotSending, peer: send.need.To}, at, file.Size())
 	w.host.loop.control.Post(func() { r.pin(send, send.need.To, at.Index) })
 	w.host.config.Logger.Info("sending a snapshot to a member that is too far behind for the log", groupAttr(r.config.ID),
 		memberAttr("member", send.need.To), slog.Uint64("index", uint64(at.Index)), slog.Int64("bytes", file.Size()))
+}
+
+// featured is a transport that knows what the builds of other hosts can do; where it is none, all can do the same.
+type featured interface {
+	PeerFeatures(raft.MemberID) transport.Features
+}
+
+// knowsSources reports whether a member's build knows where snapshots come from. One that does not is sent what it knows, from this
+// member's own file and from the beginning.
+func (w *snapshotWorker) knowsSources(member MemberID) bool {
+	t, is := w.host.config.Transport.(featured)
+	return !is || t.PeerFeatures(member)&transport.FeatureSnapshotSources != 0
 }
 
 // pumpSends goes on with all sends, and returns when it wants to look at them again.
@@ -146,42 +170,59 @@ func (w *snapshotWorker) pumpSends() actor.Instant {
 
 func (w *snapshotWorker) pump(s *snapshotSend) actor.Instant {
 	timeout, size := s.replica.config.ElectionTimeout, s.file.Size()
+	if !s.outstanding() { // nothing was sent since, for want of pace: no answer is due
+		s.heard = w.now
+	}
 	if w.now >= s.heard.Add(giveUpAfter*timeout) {
 		w.host.config.Logger.Warn("a member did not take a snapshot; it is asked again what it needs", groupAttr(s.replica.config.ID),
 			memberAttr("member", s.need.To), slog.Int64("received", s.received), slog.Int64("bytes", size))
 		w.sendFailed(s)
 		return actor.Never
 	}
-	if again := max(s.heard, s.resent).Add(resendAfter * timeout); w.now >= again && (s.sent > s.received || s.received == size) {
-		s.sent, s.resent = min(s.received, max(0, size-snapshotPiece)), w.now
+	if w.now >= s.resendAt() && (s.sent > s.received || s.received == size) {
+		s.sent, s.resent = min(s.received, max(0, size-w.piece())), w.now
+		s.resends++
 	}
 	s.retry = false
-	for s.sent < size && s.sent-s.received < snapshotWindow && !s.retry {
+	for s.sent < size && s.sent-s.received < w.window() && !s.retry && w.sending.ready(w.now) <= w.now {
 		if err := w.sendPiece(s); err != nil {
 			w.host.config.Logger.Error("a snapshot cannot be read; another is made", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
-			w.shelf(s.replica).newest = raft.Position{}
+			w.distrust(w.shelf(s.replica))
 			w.sendFailed(s)
 			return actor.Never
 		}
 	}
-	next := min(s.heard.Add(giveUpAfter*timeout), max(s.heard, s.resent).Add(resendAfter*timeout))
+	next := min(s.heard.Add(giveUpAfter*timeout), s.resendAt())
 	if s.retry {
 		next = min(next, w.now.Add(retryInterval))
+	} else if s.sent < size && s.sent-s.received < w.window() {
+		next = min(next, w.sending.ready(w.now))
 	}
 	return next
 }
 
+// outstanding reports whether an answer is due.
+func (s *snapshotSend) outstanding() bool {
+	return s.sent > s.received || s.received == s.file.Size() || s.retry
+}
+
+// resendAt is when what was not confirmed is sent again.
+func (s *snapshotSend) resendAt() actor.Instant {
+	return max(s.heard, s.resent).Add(resendAfter * s.replica.config.ElectionTimeout << min(s.resends, 2))
+}
+
 func (w *snapshotWorker) sendPiece(s *snapshotSend) error {
-	data := make([]byte, min(snapshotPiece, s.file.Size()-s.sent))
+	data := make([]byte, min(w.piece(), s.file.Size()-s.sent))
 	if _, err := io.ReadFull(s.file.Raw(s.sent), data); err != nil {
 		return err
 	}
 	var e wire.Encoder
 	e.SnapshotChunk(wire.SnapshotChunk{
-		Group: s.replica.config.ID, To: s.need.To, Offer: s.offer, Size: uint64(s.file.Size()), Offset: uint64(s.sent), Data: data,
+		Group: s.replica.config.ID, To: s.need.To, Offer: s.offer, Source: s.source, Size: uint64(s.file.Size()), Offset: uint64(s.sent), Data: data,
 	})
 	if s.retry = !w.host.config.Transport.SendBulk(s.need.To, e.Frame()); !s.retry {
 		s.sent += int64(len(data))
+		w.sending.spend(w.now, len(data))
 	}
 	return nil
 }
@@ -189,7 +230,7 @@ func (w *snapshotWorker) sendPiece(s *snapshotSend) error {
 // report takes a follower's answer.
 func (w *snapshotWorker) report(report *wire.SnapshotReport) {
 	i := slices.IndexFunc(w.sends, func(s *snapshotSend) bool {
-		return s.file != nil && s.replica.config.ID == report.Group && s.need.To == report.From && s.offer == report.Offer
+		return s.file != nil && s.replica.config.ID == report.Group && s.need.To == report.From && s.offer == report.Offer && s.source == report.Source
 	})
 	if i < 0 {
 		return
@@ -209,7 +250,7 @@ func (w *snapshotWorker) report(report *wire.SnapshotReport) {
 		w.end(s)
 	default:
 		if report.Outcome == wire.SnapshotFailed { // perhaps it is the file
-			shelf.newest = raft.Position{}
+			w.distrust(shelf)
 		}
 		n := min(shelf.failures[s.need.To], maxFailures)
 		shelf.failures[s.need.To] = n + 1
@@ -225,11 +266,18 @@ func (w *snapshotWorker) confirmed(s *snapshotSend, received int64) {
 	if received < s.received || received > s.sent {
 		s.sent = received
 	}
-	s.received = received
+	if received > s.received+w.window() { // it was there already
+		s.task.resumed.Add(received - s.received)
+		w.host.config.Logger.Info("a member has a part of a snapshot already", groupAttr(s.replica.config.ID), memberAttr("member", s.need.To),
+			slog.Int64("received", received), slog.Int64("bytes", s.file.Size()))
+	}
+	s.received, s.resends = received, 0
+	s.task.done.Store(received)
 }
 
 // sendFailed ends a send and lets the protocol ask the follower again.
 func (w *snapshotWorker) sendFailed(s *snapshotSend) {
+	w.keep(w.shelf(s.replica)) // it is asked for again soon, where the follower lives
 	w.end(s)
 	r, to := s.replica, s.need.To
 	w.host.loop.control.Post(func() {
@@ -244,6 +292,7 @@ func (w *snapshotWorker) end(s *snapshotSend) {
 	if s.file != nil {
 		_ = s.file.Close() // it was only read
 		s.file = nil
+		s.replica.group.endTask(s.task)
 	}
 	shelf := w.shelf(s.replica)
 	shelf.waiting = slices.DeleteFunc(shelf.waiting, func(other *snapshotSend) bool { return other == s })

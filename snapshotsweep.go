@@ -40,6 +40,7 @@ func (s *shelf) wanted(at raft.Position) {
 func (w *snapshotWorker) sweep() actor.Instant {
 	next := actor.Never
 	for _, s := range w.shelves {
+		next = min(next, w.sweepKept(s))
 		if len(s.leftovers) > 0 && w.now >= s.sweepAt {
 			s.leftovers = slices.DeleteFunc(s.leftovers, func(e snapshot.Entry) bool { return w.remove(s, e) == nil })
 		}
@@ -50,11 +51,45 @@ func (w *snapshotWorker) sweep() actor.Instant {
 	return next
 }
 
+// sweepKept removes what was kept for transfers that did not go on.
+func (w *snapshotWorker) sweepKept(s *shelf) actor.Instant {
+	next := actor.Never
+	if s.keepUntil > 0 {
+		if w.now >= s.keepUntil {
+			s.keepUntil = 0
+			w.tidy(s)
+		} else {
+			next = min(next, s.keepUntil)
+		}
+	}
+	if s.keptUntil > 0 && !slices.ContainsFunc(w.receipts, func(c *snapshotReceipt) bool { return c.replica == s.replica }) {
+		if w.now >= s.keptUntil {
+			w.forgetKept(s)
+		} else {
+			next = min(next, s.keptUntil)
+		}
+	}
+	return next
+}
+
+// forgetKept removes what has arrived in part.
+func (w *snapshotWorker) forgetKept(s *shelf) {
+	s.keptUntil = 0
+	all, err := w.spool.Kept(s.replica.config.ID)
+	for _, k := range all {
+		err = errors.Join(err, w.spool.RemoveKept(k))
+	}
+	if err != nil {
+		w.host.config.Logger.Warn("a part of a snapshot could not be removed; that is tried again", groupAttr(s.replica.config.ID), slog.String("error", err.Error()))
+		s.keptUntil = w.now.Add(sweepEvery)
+	}
+}
+
 // tidy removes files that are of no more use: all but the newest, and of a durable state machine that one too, once it
-// was sent to everybody.
+// was sent to everybody, or nobody has wanted it for a while.
 func (w *snapshotWorker) tidy(s *shelf) {
 	below := s.newest.Index
-	if !s.replica.inMemory() && len(s.waiting) == 0 && !slices.ContainsFunc(w.sends, func(send *snapshotSend) bool { return send.replica == s.replica }) {
+	if !s.replica.inMemory() && s.keepUntil == 0 && len(s.waiting) == 0 && !slices.ContainsFunc(w.sends, func(send *snapshotSend) bool { return send.replica == s.replica }) {
 		below, s.newest = below+1, raft.Position{}
 	}
 	all, err := w.spool.List()

@@ -67,6 +67,7 @@ type Counters struct {
 
 	SnapshotsSent      uint64 // that other members took from this one
 	SnapshotsInstalled uint64 // that this one took
+	SnapshotsResumed   uint64 // that went on from what was kept here of them
 }
 
 // Counters returns the counts. It costs nothing.
@@ -82,5 +83,6 @@ func (g *Group) Counters() Counters {
 
 		SnapshotsSent:      g.snapshotsSent.Load(),
 		SnapshotsInstalled: g.snapshotsInstalled.Load(),
+		SnapshotsResumed:   g.snapshotsResumed.Load(),
 	}
 }

@@ -101,6 +101,21 @@ func (r *Raft) SnapshotOffered(now Instant, offer SnapshotOffer) bool {
 	return offer.At.Index > r.commit
 }
 
+// SnapshotRelayed is SnapshotOffered for a snapshot that another follower sends on the leader's behalf. That it comes says nothing of
+// the leader: it may be dead by now, and must not be taken for alive (E10), nor is one who was not heard of believed to lead.
+// later is set where this member has not heard of that leader in that term yet, so that the same may be of use soon.
+func (r *Raft) SnapshotRelayed(now Instant, offer SnapshotOffer) (useful, later bool) {
+	r.advance(now)
+	if offer.ToLife != r.life || !offer.wellFormed() || offer.Term < r.hard.Term {
+		r.counts.Dropped++
+		return false, false
+	}
+	if from := r.peer(offer.From); offer.Term > r.hard.Term || r.role != Follower || r.leader != offer.From || from == nil || from.Life != offer.FromLife {
+		return false, true
+	}
+	return offer.At.Index > r.commit, false
+}
+
 // wellFormed checks what can be checked of an offer by itself.
 func (o *SnapshotOffer) wellFormed() bool {
 	return o.Term > 0 && o.Term < maxNumber && o.At.Index > 0 && o.At.Index < maxNumber &&

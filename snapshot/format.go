@@ -25,6 +25,9 @@ type Meta struct {
 	Position raft.Position
 	// Runtime is what the runtime keeps beside the state: membership, and later sessions. Up to MaxRuntime bytes.
 	Runtime []byte
+	// Identity tells snapshots of one position apart: two that were made apart need not have the same bytes, and a part of one
+	// must never be completed from the other. Each that is made is given one of its own, at random; 0 for none.
+	Identity uint64
 }
 
 // MaxRuntime is the greatest length of Meta.Runtime.
@@ -37,14 +40,23 @@ const (
 	chunkMagic = "BLSC"
 	footMagic  = "BLSE"
 
+	compatibleAt = 10 // of the compatible features in a record
+
 	commonSize = 16 // magic, checksum, format, reserved, compatible and incompatible features, size
 	headSize   = commonSize + 32
 	chunkSize  = commonSize + 8 // and the payload
 	footSize   = commonSize + 16
 
+	// headIdentity is a compatible feature of the head: the identity follows the runtime's part.
+	headIdentity = 1 << 0
+	identitySize = 8
+
 	// chunkPayload is how much of the state a chunk holds; a reader accepts up to maxPayload.
 	chunkPayload = 128 << 10
 	maxPayload   = 1 << 20
+
+	maxHead  = headSize + MaxRuntime + identitySize
+	maxChunk = chunkSize + maxPayload
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -77,13 +89,21 @@ func checkFormat(record []byte) error {
 }
 
 func (m *Meta) encode() []byte {
-	b := appendCommon(make([]byte, 0, headSize+len(m.Runtime)), headMagic, headSize+len(m.Runtime))
+	size := headSize + len(m.Runtime)
+	if m.Identity != 0 {
+		size += identitySize
+	}
+	b := appendCommon(make([]byte, 0, size), headMagic, size)
 	for _, n := range [...]uint64{
 		uint64(m.Group), uint64(m.Position.Index), uint64(m.Position.Term), uint64(len(m.Runtime)),
 	} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	b = append(b, m.Runtime...)
+	if m.Identity != 0 {
+		b[compatibleAt] |= headIdentity
+		b = binary.LittleEndian.AppendUint64(b, m.Identity)
+	}
 	seal(b, 0)
 	return b
 }
@@ -98,6 +118,9 @@ func decodeMeta(record []byte) (Meta, error) {
 	m := Meta{Group: raft.GroupID(word(0)), Position: raft.Position{Index: raft.Index(word(1)), Term: raft.Term(word(2))}}
 	if runtime > 0 {
 		m.Runtime = record[headSize : headSize+runtime]
+	}
+	if rest := record[headSize+runtime:]; record[compatibleAt]&headIdentity != 0 && len(rest) >= identitySize {
+		m.Identity = binary.LittleEndian.Uint64(rest)
 	}
 	return m, nil
 }

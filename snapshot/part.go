@@ -21,6 +21,10 @@ type Part struct {
 	size     int64
 	unsynced int64
 	err      error // the first one of the disk; nothing is written after it (E45)
+
+	// Of one that is received:
+	kept  Kept
+	check *checker // verifies what is written; nil where that is done at the end only
 }
 
 // Create begins a snapshot. What is written to the part is what a Writer writes, cut in any way.
@@ -35,7 +39,8 @@ func (s *Spool) Create(e Entry) (*Part, error) {
 
 var errEnded = errors.New("snapshot: the part was committed or aborted")
 
-// Write implements io.Writer.
+// Write implements io.Writer. What a part that is received finds damaged, with an error that wraps ErrDamaged, it does not write,
+// and Size goes back to the end of what is good: it can be written from there again.
 func (p *Part) Write(b []byte) (int, error) {
 	if p.file == nil {
 		return 0, errEnded
@@ -43,6 +48,24 @@ func (p *Part) Write(b []byte) (int, error) {
 	if p.err != nil {
 		return 0, p.err
 	}
+	if p.check == nil {
+		return p.write(b)
+	}
+	damaged := p.check.check(b)
+	if damaged == nil && p.size+int64(len(b)) == p.kept.Bytes && !p.check.whole {
+		damaged = p.check.cutShort()
+	}
+	if damaged == nil {
+		return p.write(b)
+	}
+	p.size, b = min(p.size, p.check.verified), b[:max(0, p.check.verified-p.size)]
+	if n, err := p.write(b); err != nil {
+		return n, err
+	}
+	return len(b), fmt.Errorf("%s: %w", p.spool.path(p.name), damaged)
+}
+
+func (p *Part) write(b []byte) (int, error) {
 	n, err := p.file.WriteAt(b, p.size)
 	p.size += int64(n)
 	if p.unsynced += int64(n); err == nil && p.unsynced >= syncEvery {
@@ -56,7 +79,7 @@ func (p *Part) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// Size returns how many bytes were written.
+// Size returns how many bytes were written, and are good as far as is known.
 func (p *Part) Size() int64 { return p.size }
 
 // Commit verifies that what was written is a whole snapshot of what Create was told, makes it durable, and gives it its

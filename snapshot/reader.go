@@ -23,9 +23,17 @@ type Reader struct {
 // NewReader reads and verifies the head.
 func NewReader(from io.Reader) (*Reader, error) {
 	r := &Reader{from: from}
-	if err := r.next(headSize + MaxRuntime); err != nil {
+	if err := r.next(maxHead); err != nil {
 		return nil, err
 	}
+	if err := r.takeHead(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// takeHead takes the record for the head.
+func (r *Reader) takeHead() error {
 	var err error
 	switch {
 	case string(r.record[:4]) != headMagic:
@@ -42,11 +50,11 @@ func NewReader(from io.Reader) (*Reader, error) {
 		r.meta, err = decodeMeta(r.record)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.seed = binary.LittleEndian.Uint32(r.record[4:])
 	r.record = nil // the meta refers to it
-	return r, nil
+	return nil
 }
 
 // Meta returns what the snapshot is of.
@@ -91,9 +99,14 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 
 // advance reads the next record: a chunk, or the foot and then io.EOF.
 func (r *Reader) advance() error {
-	if err := r.next(chunkSize + maxPayload); err != nil {
+	if err := r.next(maxChunk); err != nil {
 		return err
 	}
+	return r.take()
+}
+
+// take takes the record for what may follow the head.
+func (r *Reader) take() error {
 	if !sealed(r.record, r.seed) {
 		return fmt.Errorf("%w: the checksum of chunk %d is wrong", ErrDamaged, r.chunks)
 	}

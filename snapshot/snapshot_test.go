@@ -113,10 +113,6 @@ func TestPiecesAreWhole(t *testing.T) {
 	}
 }
 
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
 // TestWriterStopsAtItsFirstError fails each piece: nothing is written after it, and Close says so.
 func TestWriterStopsAtItsFirstError(t *testing.T) {
 	broken := errors.New("broken")

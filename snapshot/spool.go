@@ -42,7 +42,8 @@ func parseName(name string) (Entry, bool) {
 	return e, err == nil && e.name()+wholeSuffix == name
 }
 
-// OpenSpool opens a directory, and makes it where there is none. Parts of snapshots that an earlier life left are removed.
+// OpenSpool opens a directory, and makes it where there is none. Parts of snapshots that an earlier life left are removed, but for
+// those that can be received further (Kept).
 func OpenSpool(fsys vfs.FS, dir string) (*Spool, error) {
 	if err := fsys.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("snapshot: making %s: %w", dir, err)
@@ -53,7 +54,7 @@ func OpenSpool(fsys vfs.FS, dir string) (*Spool, error) {
 		return nil, fmt.Errorf("snapshot: listing %s: %w", dir, err)
 	}
 	for _, name := range names {
-		if !strings.HasSuffix(name, partSuffix) {
+		if _, resumable := parseKept(name); resumable || !strings.HasSuffix(name, partSuffix) {
 			continue
 		}
 		if err := fsys.Remove(s.path(name)); err != nil {

@@ -22,11 +22,17 @@ type Writer struct {
 
 // NewWriter writes the head.
 func NewWriter(to io.Writer, meta Meta) (*Writer, error) {
+	return NewWriterSize(to, meta, chunkPayload)
+}
+
+// NewWriterSize is NewWriter for chunks of another size: that many bytes of the state each, up to 1 MiB.
+func NewWriterSize(to io.Writer, meta Meta, payload int) (*Writer, error) {
+	payload = min(max(payload, 1), maxPayload)
 	if len(meta.Runtime) > MaxRuntime {
 		return nil, fmt.Errorf("snapshot: the runtime's part has %d bytes, at most %d are allowed", len(meta.Runtime), MaxRuntime)
 	}
 	head := meta.encode()
-	w := &Writer{to: to, seed: binary.LittleEndian.Uint32(head[4:]), chunk: make([]byte, chunkSize, chunkSize+chunkPayload)}
+	w := &Writer{to: to, seed: binary.LittleEndian.Uint32(head[4:]), chunk: make([]byte, chunkSize, chunkSize+payload)}
 	w.put(head)
 	return w, w.err
 }

@@ -3,6 +3,8 @@ package transport
 import (
 	"slices"
 	"sync"
+
+	"github.com/balsadb/balsa/raft"
 )
 
 // acquaintance is what is known about another host, on whichever lane it was learnt: where it is, and who it was last.
@@ -11,6 +13,8 @@ type acquaintance struct {
 	urls  []peerURL // the one that last worked first
 	met   bool      // whether it has been in touch, and as whom
 	known Identity
+	// features are what its build can do, as it has told last.
+	features Features
 }
 
 // url returns the address to try: the one that last worked first, then the others in turn.
@@ -53,7 +57,8 @@ func (a *acquaintance) prefer(raw string) {
 
 // admit decides whether somebody who says to be this member can be: a later life replaces an earlier one, never the other
 // way round, and within a life the data directory stays the same.
-func (a *acquaintance) admit(id Identity) *RefusedError {
+func (a *acquaintance) admit(c *card) *RefusedError {
+	id := c.Identity
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -64,6 +69,17 @@ func (a *acquaintance) admit(id Identity) *RefusedError {
 		return refuse(ReasonDataDir, "%s came with data directory %s before and now comes with %s: its disk was wiped or swapped; remove the member and add it again",
 			memberName(id.Member), a.known.dataDir(), id.dataDir())
 	}
-	a.met, a.known = true, id
+	a.met, a.known, a.features = true, id, Features(c.supported)
 	return nil
+}
+
+// PeerFeatures returns what another host's build can do, as far as it has told.
+func (t *TCP) PeerFeatures(id raft.MemberID) Features {
+	p := t.peer(id)
+	if p == nil {
+		return 0
+	}
+	p.who.mu.Lock()
+	defer p.who.mu.Unlock()
+	return p.who.features
 }

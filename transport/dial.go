@@ -147,7 +147,7 @@ func (p *peer) judge(a answer) *RefusedError {
 	case a.Member != p.id:
 		return refuse(ReasonWrongMember, "it is %s, not %s: check its advertised peer URLs", memberName(a.Member), memberName(p.id))
 	}
-	return p.who.admit(a.Identity)
+	return p.who.admit(&a.card)
 }
 
 // failed says once why there is no connection, and again only when the reason has changed.

@@ -175,7 +175,7 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 	if p == nil {
 		return nil, 0, refuse(ReasonUnknownMember, "%s is not a member of this cluster, as far as %s knows", memberName(h.Member), memberName(self.Member))
 	}
-	if refusal := p.who.admit(h.Identity); refusal != nil || h.stream == streamMessages {
+	if refusal := p.who.admit(&h.card); refusal != nil || h.stream == streamMessages {
 		return p, version, refusal
 	}
 	return p.bulk, version, nil

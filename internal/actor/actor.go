@@ -32,6 +32,12 @@ type Scheduler interface {
 	Start(name string, turn Turn) Task
 }
 
+// Pauser is what a Scheduler has besides where an actor whose turns take as long as its data is large may wait in one, so as not
+// to take a disk for itself. On virtual time nothing takes long, and there is none.
+type Pauser interface {
+	Pause(d time.Duration)
+}
+
 // Task is a started actor.
 type Task interface {
 	// Wake asks for a turn soon; it never blocks, and any number of calls before the turn are one.

@@ -17,6 +17,9 @@ func NewGoroutines() *Goroutines { return &Goroutines{start: time.Now()} }
 // Now returns the monotonic time since the scheduler was made, plus one second so that no instant is zero.
 func (g *Goroutines) Now() Instant { return Instant(time.Since(g.start) + time.Second) }
 
+// Pause implements Pauser.
+func (g *Goroutines) Pause(d time.Duration) { time.Sleep(d) }
+
 // Start runs an actor on a goroutine of its own, labelled with its name in profiles.
 func (g *Goroutines) Start(name string, turn Turn) Task {
 	t := &goroutine{wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}

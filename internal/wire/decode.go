@@ -61,12 +61,18 @@ func decodePacket(k kind, body []byte) (Packet, error) {
 	case kindForwardResults:
 		results, err := decodeResults(body)
 		return Packet{Results: results}, err
-	case kindSnapshotChunk:
-		chunk, err := decodeSnapshotChunk(body)
+	case kindSnapshotChunk, kindSnapshotPiece:
+		chunk, err := decodeSnapshotChunk(body, k == kindSnapshotChunk)
 		return Packet{Chunk: chunk}, err
-	case kindSnapshotReport:
-		report, err := decodeSnapshotReport(body)
+	case kindSnapshotReport, kindSnapshotAnswer:
+		report, err := decodeSnapshotReport(body, k == kindSnapshotReport)
 		return Packet{Report: report}, err
+	case kindSnapshotOrder:
+		order, err := decodeSnapshotOrder(body)
+		return Packet{Order: order}, err
+	case kindSnapshotNews:
+		news, err := decodeSnapshotNews(body)
+		return Packet{News: news}, err
 	}
 	if len(body) < envelopeHeader {
 		return Packet{}, fmt.Errorf("%d bytes, the addresses alone have %d", len(body), envelopeHeader)

@@ -15,6 +15,8 @@ type Packet struct {
 	Results   *ForwardResults
 	Chunk     *SnapshotChunk
 	Report    *SnapshotReport
+	Order     *SnapshotOrder
+	News      *SnapshotNews
 }
 
 // From returns the sender that the packet names; 0 where it names none.
@@ -25,9 +27,13 @@ func (p *Packet) From() raft.MemberID {
 	case p.Results != nil:
 		return 0
 	case p.Chunk != nil:
-		return p.Chunk.Offer.From
+		return p.Chunk.Source.Sender
 	case p.Report != nil:
 		return p.Report.From
+	case p.Order != nil:
+		return p.Order.From
+	case p.News != nil:
+		return p.News.From
 	}
 	return p.Envelope.From
 }
@@ -113,6 +119,10 @@ const (
 	kindForwardResults    kind = 17
 	kindSnapshotChunk     kind = 24
 	kindSnapshotReport    kind = 25
+	kindSnapshotPiece     kind = 36
+	kindSnapshotAnswer    kind = 37
+	kindSnapshotOrder     kind = 38
+	kindSnapshotNews      kind = 39
 )
 
 // Version is the packet format that this build reads and writes.

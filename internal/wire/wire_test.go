@@ -45,6 +45,10 @@ func add(e *Encoder, p Packet) {
 		e.SnapshotChunk(*p.Chunk)
 	case p.Report != nil:
 		e.SnapshotReport(*p.Report)
+	case p.Order != nil:
+		e.SnapshotOrder(*p.Order)
+	case p.News != nil:
+		e.SnapshotNews(*p.News)
 	default:
 		e.Message(p.Envelope)
 	}
@@ -80,8 +84,14 @@ func samples() []Packet {
 			{ID: 4, Code: CodeOverloaded, Text: "4 MiB are not committed yet, the limit is 4 MiB"},
 			{ID: 5, Index: 6, Term: 7, Code: CodeApplied, Value: bytes.Repeat([]byte("large"), 1000)},
 		}}},
-		{Chunk: &SnapshotChunk{Group: 7, To: 2, Offer: offer, Size: 1000, Offset: 14, Data: []byte("a piece")}},
-		{Report: &SnapshotReport{Group: 7, From: 2, Offer: offer, Outcome: SnapshotInstalled, Received: 14}},
+		{Chunk: &SnapshotChunk{Group: 7, To: 2, Offer: offer, Source: SnapshotSource{Sender: 1}, Size: 1000, Offset: 14, Data: []byte("a piece")}},
+		{Report: &SnapshotReport{Group: 7, From: 2, Offer: offer, Source: SnapshotSource{Sender: 1}, Outcome: SnapshotInstalled, Received: 14}},
+		{Chunk: &SnapshotChunk{Group: 7, To: 2, Offer: offer, Source: SnapshotSource{5, 6}, Size: 1000, Offset: 14, Data: []byte("a piece")}},
+		{Report: &SnapshotReport{Group: 7, From: 2, Offer: offer, Source: SnapshotSource{5, 6}, Outcome: SnapshotInstalled, Received: 14}},
+		{Order: &SnapshotOrder{Group: 7, From: 2, Need: raft.SnapshotNeed{To: 8, FromLife: 3, ToLife: 4, Term: 21, AtLeast: 9},
+			Prefer: raft.Position{Index: 12, Term: 13}, Identity: 14, Stop: true}},
+		{News: &SnapshotNews{Group: 7, From: 2, Term: 21, To: 8, ToLife: 4, What: SnapshotHeld, At: raft.Position{Index: 12, Term: 13},
+			Source: SnapshotSource{5, 6}, Size: 1000, Received: 14}},
 	}
 }
 
