@@ -32,6 +32,7 @@ type loop struct {
 	outboxOrder []*outbox
 	peers       map[MemberID]string // where the transport was told that they are
 	expelled    []MemberID
+	strangers   []MemberID // peers of the transport that have no seat as far as is known here
 }
 
 // arrival is what the transport tells: a packet, or news of a connection.

@@ -266,6 +266,7 @@ func (l *loop) adjustPeers(r *replica, m *Membership) {
 			l.host.config.Logger.Error("a member cannot be reached at its address", memberAttr("member", seat.ID), slog.String("error", err.Error()))
 		}
 		l.peers[seat.ID] = seat.Address
+		l.strangers = slices.DeleteFunc(l.strangers, func(id MemberID) bool { return id == seat.ID })
 	}
 	if !m.Committed {
 		return
@@ -303,6 +304,32 @@ func (r *replica) expireExpulsions() {
 // hasSeat reports whether a host has a seat in any group of this host.
 func (l *loop) hasSeat(id MemberID) bool {
 	return slices.ContainsFunc(l.order, func(r *replica) bool { return r.group.membership.Load().Seat(id) != nil })
+}
+
+// maxStrangers is how many hosts without a seat that is known here are listened to.
+const maxStrangers = 16
+
+// Stranger is called by the transport where a host of this cluster wants to connect that is none of its peers, and says where it is itself.
+// It may be a member that was added while this one was away; where all others were replaced meanwhile, those who are there now are all strangers,
+// and nobody else can tell this one so. It is let in: what it may say the protocol decides, and the log will tell whether it has a seat.
+func (h *Host) Stranger(id MemberID, urls []string) {
+	h.loop.control.Post(func() { h.loop.meet(id, urls) })
+}
+
+func (l *loop) meet(id MemberID, urls []string) {
+	keeper, ok := l.host.config.Transport.(peerKeeper)
+	removed := slices.ContainsFunc(l.order, func(r *replica) bool { return r.group.membership.Load().WasRemoved(id) })
+	if !ok || removed || len(l.order) == 0 || l.peers[id] != "" || len(l.strangers) >= maxStrangers || slices.Contains(l.strangers, id) {
+		return
+	}
+	if err := keeper.SetPeer(id, urls); err != nil {
+		l.host.config.Logger.Warn("a host that is no member as far as this one knows cannot be reached at its address",
+			memberAttr("member", id), slog.String("error", err.Error()))
+		return
+	}
+	l.strangers = append(l.strangers, id)
+	l.host.config.Logger.Info("a host that is no member as far as this one knows is listened to: this one may have missed that it was added",
+		memberAttr("member", id), slog.String("at", strings.Join(urls, ",")))
 }
 
 // Expelled is called by the transport where a host says that this one was removed. Ids are never used again, so it is so for ever.

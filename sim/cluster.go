@@ -34,11 +34,14 @@ type Options struct {
 	Life func(*Host, *balsa.HostConfig, *balsa.GroupConfig)
 }
 
-// Cluster is the hosts of one replicated group in a world.
+// Cluster is the hosts of one replicated group in a world. Hosts come (Add) and go for good (Retire): what is to be known of one beyond
+// that is found by its id, which nobody else ever has.
 type Cluster struct {
 	World   *World
 	Network *Network
-	Hosts   []*Host
+	Hosts   []*Host // those that there are
+	ever    []*Host // all that there ever were: the one with the id i at i-1
+	first   raft.Configuration
 	options Options
 	// Operations counts the disk operations of all hosts. When it reaches CutAt, the power of all goes off at once.
 	Operations, CutAt uint64
@@ -54,6 +57,7 @@ const group balsa.GroupID = 1
 // Host is one simulated machine: its disk and state outlive its lives.
 type Host struct {
 	ID      balsa.MemberID
+	Address string // where it is; a later host may have the same
 	Disk    *vfs.Mem
 	State   State
 	Group   *balsa.Group // nil while it is down
@@ -64,6 +68,11 @@ type Host struct {
 	cluster *Cluster
 	life    *life
 	runtime *balsa.Host
+	// first is what its log starts from: the cluster's first configuration, or what it was told when it joined; nil for a host
+	// that has not joined yet.
+	first   *raft.Configuration
+	joining bool // it asks who it is
+	gone    bool // for good
 }
 
 // NewCluster returns a cluster whose hosts are all down.
@@ -72,17 +81,60 @@ func NewCluster(w *World, options Options) (*Cluster, error) {
 		options.SegmentSize = 256 << 10
 	}
 	c := &Cluster{World: w, Network: NewNetwork(w), options: options}
-	for i := range options.Members {
-		state, err := options.NewState()
+	var members []raft.Member
+	for range options.Members {
+		h, err := c.Add("")
 		if err != nil {
 			return nil, err
 		}
-		c.Hosts = append(c.Hosts, &Host{
-			ID: balsa.MemberID(i + 1), Disk: vfs.NewMem(), State: state, cluster: c,
-			clock: clock{since: w.now, at: w.now, rate: exactRate},
-		})
+		members = append(members, raft.Member{ID: h.ID})
+	}
+	c.first = raft.FirstConfiguration(members)
+	for _, h := range c.Hosts {
+		c.first.Seat(h.ID).Address = h.Address
+		h.first = &c.first
 	}
 	return c, nil
+}
+
+// Add returns a new host with an empty disk, that is down and has joined nothing. Where address is empty it has one of its own.
+func (c *Cluster) Add(address string) (*Host, error) {
+	state, err := c.options.NewState()
+	if err != nil {
+		return nil, err
+	}
+	now := c.World.now
+	h := &Host{
+		ID: balsa.MemberID(len(c.ever) + 1), Address: address, Disk: vfs.NewMem(), State: state, cluster: c,
+		clock: clock{since: now, at: now, rate: exactRate},
+	}
+	if h.Address == "" {
+		h.Address = fmt.Sprint("host", h.ID)
+	}
+	c.Hosts, c.ever = append(c.Hosts, h), append(c.ever, h)
+	return h, nil
+}
+
+// Retire takes a host away for good, with its disk.
+func (c *Cluster) Retire(h *Host) {
+	h.Kill()
+	h.gone = true
+	c.Network.Forget(h.ID)
+	var left []*Host // a slice of its own, since somebody may be walking over the former one
+	for _, other := range c.Hosts {
+		if other != h {
+			left = append(left, other)
+		}
+	}
+	c.Hosts = left
+}
+
+// host returns who has the id, whether it is there still or not; nil for nobody.
+func (c *Cluster) host(id balsa.MemberID) *Host {
+	if id == 0 || uint64(id) > uint64(len(c.ever)) {
+		return nil
+	}
+	return c.ever[id-1]
 }
 
 // StartAll starts the hosts that are down.
@@ -100,7 +152,7 @@ func (h *Host) Up() bool { return h.Group != nil }
 
 // Start begins a new life of a host that is down. Where the power goes off meanwhile it is down again, without an error.
 func (h *Host) Start() (err error) {
-	if h.Up() {
+	if h.Up() || h.gone {
 		return nil
 	}
 	defer func() {
@@ -119,11 +171,11 @@ func (h *Host) Start() (err error) {
 	h.Disk.OnOp(func(op vfs.Op) error { return h.onDisk(current, op) })
 	host := balsa.HostConfig{
 		Member: h.ID, Cluster: 1, FS: h.Disk, SegmentSize: c.options.SegmentSize,
-		Transport: c.Network.Join(h.ID, current), Scheduler: hostScheduler{c.World, current},
+		Transport: c.Network.Join(h.ID, current, h.first), Scheduler: hostScheduler{c.World, current},
 		Random: c.World.Uint64, Logger: c.options.Logger,
 	}
 	config := balsa.GroupConfig{
-		ID: group, Members: c.members(), StateMachine: h.machine(),
+		ID: group, Configuration: h.first, StateMachine: h.machine(),
 		ElectionTimeout: c.options.ElectionTimeout, Limits: c.options.Limits,
 	}
 	if c.options.Life != nil {
@@ -157,14 +209,6 @@ func (h *Host) machine() balsa.StateMachine {
 		return s.machine()
 	}
 	return h.State
-}
-
-func (c *Cluster) members() []raft.Member {
-	var members []raft.Member
-	for _, h := range c.Hosts {
-		members = append(members, raft.Member{ID: h.ID})
-	}
-	return members
 }
 
 // PowerCut cuts the power of all hosts at once.

@@ -9,14 +9,21 @@ import (
 // fault is one thing that can go wrong. What it needs to know it draws from a source of its own, so that leaving one fault out
 // of a run does not change the others.
 type fault struct {
-	class string // network, process, disk, clock or load
+	class string // network, process, disk, clock, members or load
 	name  string // of its counter
 	// inject lets it happen, and sees to it that it ends. It reports false where it cannot happen now.
 	inject func(*run, *rand.Rand) bool
 }
 
 // faults are all that there are. Their order is part of what a seed means.
-var faults = slices.Concat(networkFaults, processFaults, diskFaultList, clockFaults, lateFaults)
+var faults = slices.Concat(
+	networkFaults,
+	processFaults,
+	diskFaultList,
+	clockFaults,
+	lateFaults,
+	memberFaults,
+)
 
 // conditions hold for a whole run, rather than happen in it. They can be left out like faults.
 var conditions = []fault{
@@ -97,6 +104,17 @@ func leavesOut(without []string, f *fault) bool {
 	return slices.ContainsFunc(without, func(name string) bool {
 		return name == "all" || name == f.class || name == f.name || name == f.class+"/"+f.name
 	})
+}
+
+// faultClasses returns the classes of all that can be left out, in the order in which they appear.
+func faultClasses() []string {
+	var classes []string
+	for _, f := range slices.Concat(faults, conditions) {
+		if !slices.Contains(classes, f.class) {
+			classes = append(classes, f.class)
+		}
+	}
+	return classes
 }
 
 // faultNames returns the names of a class's faults.

@@ -27,10 +27,21 @@ var networkFaults = []fault{
 	{"network", "replayed messages", replayMessages},
 }
 
-func breakOne(r *run, random *rand.Rand) bool {
+// pair draws two hosts; it is not ok where there is only one.
+func (r *run) pair(random *rand.Rand) (a, b balsa.MemberID, ok bool) {
 	hosts := r.shuffled(random)
-	r.network.Break(hosts[0].ID, hosts[1].ID)
-	return true
+	if len(hosts) < 2 {
+		return 0, 0, false
+	}
+	return hosts[0].ID, hosts[1].ID, true
+}
+
+func breakOne(r *run, random *rand.Rand) bool {
+	a, b, ok := r.pair(random)
+	if ok {
+		r.network.Break(a, b)
+	}
+	return ok
 }
 
 func breakAll(r *run, random *rand.Rand) bool {
@@ -69,18 +80,18 @@ func (r *run) cut(random *rand.Rand, when func(from, to int) bool) bool {
 }
 
 func cutOneWay(r *run, random *rand.Rand) bool {
-	from, to := random.IntN(r.plan.Members), random.IntN(r.plan.Members)
+	from, to := random.IntN(len(r.cluster.Hosts)), random.IntN(len(r.cluster.Hosts))
 	return r.cut(random, func(i, j int) bool { return i == from && j == to })
 }
 
 func isolateOne(r *run, random *rand.Rand) bool {
-	alone := int(r.leaderOrAny(random).ID) - 1
+	alone := slices.Index(r.cluster.Hosts, r.leaderOrAny(random))
 	return r.cut(random, func(i, j int) bool { return i == alone || j == alone })
 }
 
 // split makes two parts of the cluster that do not hear each other.
 func split(r *run, random *rand.Rand) bool {
-	part := make([]bool, r.plan.Members)
+	part := make([]bool, len(r.cluster.Hosts))
 	for i := range part {
 		part[i] = random.IntN(2) == 0
 	}
@@ -89,7 +100,7 @@ func split(r *run, random *rand.Rand) bool {
 
 // bridge makes two parts that only one member can talk with both of.
 func bridge(r *run, random *rand.Rand) bool {
-	middle, part := random.IntN(r.plan.Members), make([]bool, r.plan.Members)
+	middle, part := random.IntN(len(r.cluster.Hosts)), make([]bool, len(r.cluster.Hosts))
 	for i := range part {
 		part[i] = random.IntN(2) == 0
 	}
@@ -98,7 +109,7 @@ func bridge(r *run, random *rand.Rand) bool {
 
 // ring lets each member talk with its two neighbours only.
 func ring(r *run, random *rand.Rand) bool {
-	n := r.plan.Members
+	n := len(r.cluster.Hosts)
 	at := random.Perm(n)
 	return n > 3 && r.cut(random, func(i, j int) bool {
 		distance := (at[i] - at[j] + n) % n
@@ -107,8 +118,10 @@ func ring(r *run, random *rand.Rand) bool {
 }
 
 func clogOne(r *run, random *rand.Rand) bool {
-	hosts := r.shuffled(random)
-	from, to := hosts[0].ID, hosts[1].ID
+	from, to, ok := r.pair(random)
+	if !ok {
+		return false
+	}
 	r.network.Clog(from, to)
 	r.later(r.forSome(random), func() { r.network.Unclog(from, to) })
 	return true
@@ -117,7 +130,7 @@ func clogOne(r *run, random *rand.Rand) bool {
 // swizzle clogs the links of some members one by one, and unclogs them in another order.
 func swizzle(r *run, random *rand.Rand) bool {
 	var links []link
-	for _, h := range r.shuffled(random)[:1+random.IntN(r.plan.Members)] {
+	for _, h := range r.shuffled(random)[:1+random.IntN(len(r.cluster.Hosts))] {
 		for _, peer := range r.cluster.Hosts {
 			if peer != h {
 				links = append(links, link{h.ID, peer.ID}, link{peer.ID, h.ID})
@@ -136,8 +149,11 @@ func swizzle(r *run, random *rand.Rand) bool {
 }
 
 func slowDirection(r *run, random *rand.Rand) bool {
-	hosts := r.shuffled(random)
-	l := r.network.link(hosts[0].ID, hosts[1].ID)
+	from, to, ok := r.pair(random)
+	if !ok {
+		return false
+	}
+	l := r.network.link(from, to)
 	l.extra = between(random, r.plan.ElectionTimeout/20, r.plan.ElectionTimeout*2)
 	r.later(r.forSome(random), func() { l.extra = 0 })
 	return true
@@ -145,8 +161,10 @@ func slowDirection(r *run, random *rand.Rand) bool {
 
 // deadConnection is one that is open, and over which nothing comes in either direction, until somebody notices.
 func deadConnection(r *run, random *rand.Rand) bool {
-	hosts := r.shuffled(random)
-	a, b := hosts[0].ID, hosts[1].ID
+	a, b, ok := r.pair(random)
+	if !ok {
+		return false
+	}
 	r.network.Cut(a, b)
 	r.network.Cut(b, a)
 	r.network.expire(a, b)
@@ -160,7 +178,7 @@ func loseKind(r *run, random *rand.Rand) bool {
 	lost := kindsOfMessage[random.IntN(len(kindsOfMessage))]
 	hosts := r.shuffled(random)
 	if random.IntN(2) == 0 {
-		hosts = hosts[:2]
+		hosts = hosts[:min(2, len(hosts))]
 	}
 	for _, a := range hosts {
 		for _, b := range hosts {

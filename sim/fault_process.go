@@ -23,7 +23,11 @@ var processFaults = []fault{
 
 // start begins a host's next life, and tries again where its disk did not let it.
 func (r *run) start(h *Host) {
-	if r.world.failed != nil || h.Up() {
+	if r.world.failed != nil || h.Up() || h.gone {
+		return
+	}
+	if h.first == nil {
+		r.join(h)
 		return
 	}
 	err := h.Start()
@@ -172,7 +176,10 @@ func transfer(r *run, random *rand.Rand) bool {
 	if leader == nil {
 		return false
 	}
-	to := balsa.MemberID(random.IntN(r.plan.Members + 1)) // 0: whoever is furthest
+	to := balsa.MemberID(0) // whoever is furthest
+	if at := random.IntN(len(r.cluster.Hosts) + 1); at > 0 {
+		to = r.cluster.Hosts[at-1].ID
+	}
 	leader.Group.TransferAsync(to, func(err error) {
 		if err == nil {
 			r.counters["transfers that came about"]++

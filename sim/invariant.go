@@ -45,13 +45,16 @@ type (
 // invariants returns all of them, for one run.
 func (r *run) invariants() []invariant {
 	r.replay, r.fresh, r.leases, r.watches = newReplay(r), &freshReads{}, &leasesHold{run: r}, &watchesTold{run: r}
+	said := newMonotonic()
+	r.members = newConfigurations(r, said)
 	return []invariant{
 		&electionSafety{leaders: map[raft.Term]raft.MemberID{}},
-		newMonotonic(r.plan.Members),
+		said,
+		r.members,
 		&logMatching{run: r, entries: map[raft.Position]entryIdentity{}},
 		newCompleteness(r),
 		&durable{run: r},
-		&kept{promises: make([]promise, r.plan.Members)},
+		&kept{promises: map[balsa.MemberID]*promise{}},
 		&appliedNotAboveCommit{snapshots: map[*life]balsa.Index{}},
 		&equalDigests{at: map[balsa.Index]digestAt{}},
 		newCommitRule(),
@@ -144,7 +147,7 @@ func (r *run) watch() {
 
 // turned looks at a member after a turn of its loop.
 func (r *run) turned(t *task) {
-	h := r.cluster.Hosts[t.life.member-1]
+	h := r.cluster.host(t.life.member)
 	if h.life != t.life || !h.Up() || t.name != "loop" {
 		return
 	}
@@ -160,6 +163,9 @@ func (r *run) turned(t *task) {
 
 // noteProtocol adds to the trace what changed in a member's protocol, and counts elections.
 func (r *run) noteProtocol(h *Host, s *raft.Status) {
+	for len(r.protocols) < int(h.ID) {
+		r.protocols = append(r.protocols, protocolView{})
+	}
 	was := &r.protocols[h.ID-1]
 	now := protocolView{s.Role, s.Term, s.Vote, s.Leader, s.Commit, s.Last}
 	if now == *was {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/raft"
 )
 
@@ -13,20 +14,20 @@ type completeness struct {
 	run *run
 	// terms are those of the committed entries: terms[i] is that of index i.
 	terms   []raft.Term
-	commits []raft.Index // by member, as far as it was looked at
-	reigns  []raft.Term  // by member, the last one that was looked at
+	commits map[balsa.MemberID]raft.Index // as far as it was looked at
+	reigns  map[balsa.MemberID]raft.Term  // the last one that was looked at
 }
 
 func newCompleteness(r *run) *completeness {
 	return &completeness{
-		run: r, terms: []raft.Term{0}, commits: make([]raft.Index, r.plan.Members), reigns: make([]raft.Term, r.plan.Members),
+		run: r, terms: []raft.Term{0}, commits: map[balsa.MemberID]raft.Index{}, reigns: map[balsa.MemberID]raft.Term{},
 	}
 }
 
 func (*completeness) name() string { return "leader completeness" }
 
 func (c *completeness) turned(h *Host, s *raft.Status) error {
-	i := h.ID - 1
+	i := h.ID
 	if s.Role == raft.Leader && c.reigns[i] != s.Term {
 		c.reigns[i] = s.Term
 		if err := c.checkLeader(h, s); err != nil {

@@ -28,17 +28,13 @@ func (d *durable) answered(_ *Host, result balsa.Result) error {
 	}
 	d.run.counters["audits of disks"]++
 	d.judges()
-	have, hosts := 0, d.run.cluster.Hosts
-	for _, h := range hosts {
-		if h.keeps(result) {
-			have++
-		}
-		if have > len(hosts)/2 {
-			return nil
-		}
+	c := d.run.members.ruling(result.Index)
+	q := d.run.quorum(c, func(h *Host) bool { return h.keeps(result) })
+	if q.holds() {
+		return nil
 	}
-	return fmt.Errorf("index %d of term %d was acknowledged, and a power cut would leave it on %d of %d members",
-		result.Index, result.Term, have, len(hosts))
+	return fmt.Errorf("index %d of term %d was acknowledged, and a power cut would leave it on %v (configuration of index %d)",
+		result.Index, result.Term, q, c.Index)
 }
 
 // keeps reports whether a host would still have an entry if its power were cut now, in its log or in its state.

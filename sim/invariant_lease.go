@@ -33,7 +33,7 @@ func (*leasesHold) name() string { return "leases live as long as was promised" 
 
 // fast is by how much the machines' clocks, all together, have run ahead of the world's since the run's beginning.
 func (r *run) fast() (sum time.Duration) {
-	for _, h := range r.cluster.Hosts {
+	for _, h := range r.cluster.ever {
 		sum += h.clock.fast(r.world.now)
 	}
 	return sum

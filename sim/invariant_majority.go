@@ -26,17 +26,13 @@ func (c *committedOnMajority) turned(h *Host, s *raft.Status) error {
 		return nil // a snapshot brought it
 	}
 	c.judges()
-	have, hosts := 0, c.run.cluster.Hosts
-	for _, other := range hosts {
-		if !other.Up() || other.has(raft.Position{Index: s.Commit, Term: term}) {
-			have++
-		}
-	}
-	if have > len(hosts)/2 {
+	m := h.life.protocol.Membership()
+	q := c.run.quorum(&m.ConfigurationAt, func(other *Host) bool { return !other.Up() || other.has(raft.Position{Index: s.Commit, Term: term}) })
+	if q.holds() {
 		return nil
 	}
-	return fmt.Errorf("member %d, leader of term %d, takes index %d for committed, which is durable in the logs of %d of %d members",
-		h.ID, s.Term, s.Commit, have, len(hosts))
+	return fmt.Errorf("member %d, leader of term %d, takes index %d for committed, which is durable in the logs of %v (configuration of index %d)",
+		h.ID, s.Term, s.Commit, q, m.Index)
 }
 
 // has reports whether a member's log has an entry and takes it for durable.

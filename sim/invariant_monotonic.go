@@ -12,7 +12,7 @@ import (
 // what a member has said: it may forget a term that it told nobody of (E01, E02).
 type monotonic struct {
 	tally
-	members []memory
+	members map[balsa.MemberID]*memory
 }
 
 // memory is what is known of one member.
@@ -27,18 +27,22 @@ type memory struct {
 	durable  balsa.Index                 // how far its state was durable when its last life ended
 }
 
-func newMonotonic(members int) *monotonic {
-	m := &monotonic{members: make([]memory, members)}
-	for i := range m.members {
-		m.members[i].votes = map[raft.Term]raft.MemberID{}
+func newMonotonic() *monotonic { return &monotonic{members: map[balsa.MemberID]*memory{}} }
+
+// of returns what is known of a member.
+func (m *monotonic) of(id balsa.MemberID) *memory {
+	k := m.members[id]
+	if k == nil {
+		k = &memory{votes: map[raft.Term]raft.MemberID{}}
+		m.members[id] = k
 	}
-	return m
+	return k
 }
 
 func (*monotonic) name() string { return "term, vote, commit and applied never go back" }
 
 func (m *monotonic) turned(h *Host, s *raft.Status) error {
-	k := &m.members[h.ID-1]
+	k := m.of(h.ID)
 	if k.life == h.life {
 		switch {
 		case s.Term < k.term:
@@ -57,7 +61,7 @@ func (m *monotonic) turned(h *Host, s *raft.Status) error {
 
 // said remembers what a member has promised to everybody.
 func (m *monotonic) said(from *life, to balsa.MemberID, packets []wire.Packet) error {
-	k := &m.members[from.member-1]
+	k := m.of(from.member)
 	for _, p := range packets {
 		if p.Envelope.Message == nil {
 			continue
@@ -85,7 +89,7 @@ func (m *monotonic) said(from *life, to balsa.MemberID, packets []wire.Packet) e
 }
 
 func (m *monotonic) began(h *Host, s *raft.Status) error {
-	k := &m.members[h.ID-1]
+	k := m.of(h.ID)
 	if k.saidTerm > 0 {
 		m.judges()
 	}
@@ -101,6 +105,6 @@ func (m *monotonic) began(h *Host, s *raft.Status) error {
 }
 
 func (m *monotonic) ended(h *Host) error {
-	m.members[h.ID-1].durable = h.durable()
+	m.of(h.ID).durable = h.durable()
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // in its next life, in its log or in its state, unless a later leader's entries have taken their place.
 type kept struct {
 	tally
-	promises []promise // by member
+	promises map[balsa.MemberID]*promise
 }
 
 // promise is the last that a member has acknowledged.
@@ -24,7 +24,11 @@ type promise struct {
 func (*kept) name() string { return "what was acknowledged to a leader is kept" }
 
 func (k *kept) said(from *life, _ balsa.MemberID, packets []wire.Packet) error {
-	p := &k.promises[from.member-1]
+	p := k.promises[from.member]
+	if p == nil {
+		p = &promise{}
+		k.promises[from.member] = p
+	}
 	for _, packet := range packets {
 		m, is := packet.Envelope.Message.(*raft.AppendResponse)
 		if !is || m.Match == 0 || m.Term < p.leader || m.Term == p.leader && m.Match < p.match.Index {
@@ -38,8 +42,8 @@ func (k *kept) said(from *life, _ balsa.MemberID, packets []wire.Packet) error {
 }
 
 func (k *kept) began(h *Host, s *raft.Status) error {
-	p := k.promises[h.ID-1]
-	if p.match.Index < s.First {
+	p := k.promises[h.ID]
+	if p == nil || p.match.Index < s.First {
 		return nil // nothing is given up that the state does not hold
 	}
 	if p.match.Index > 0 {

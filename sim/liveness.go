@@ -10,6 +10,7 @@ import (
 
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/store"
 )
 
@@ -29,16 +30,19 @@ func (r *run) livenessPhase() {
 		return
 	}
 	random := rand.New(rand.NewPCG(r.world.seed, 0x6c697665))
-	hosts := r.shuffled(random)
-	majority := hosts[:r.plan.Members/2+1+random.IntN(r.plan.Members-r.plan.Members/2)]
+	majority := r.healable(random)
 	r.cluster.CutAt = 0
-	for _, h := range hosts[len(majority):] {
-		r.breakForGood(h, random)
+	for _, h := range r.cluster.Hosts {
+		if !slices.Contains(majority, h) {
+			r.breakForGood(h, random)
+		}
 	}
 	r.heal(majority)
 	r.progress("a healed majority", majority)
-	r.heal(hosts)
-	r.progress("the healed cluster", hosts)
+	r.heal(r.cluster.Hosts)
+	r.progress("the healed cluster", r.cluster.Hosts)
+	r.settleMembers()
+	r.progress("the settled cluster", r.cluster.Hosts)
 	r.settle()
 	if r.world.failed == nil {
 		r.rest()
@@ -84,20 +88,26 @@ func (r *run) progress(who string, hosts []*Host) {
 		if leader == nil || !slices.Contains(hosts, leader) {
 			return false
 		}
-		for _, h := range hosts {
+		for _, h := range r.taking(hosts) {
 			if !h.Up() || h.Group.Leadership().Leader != leader.ID {
 				return false
 			}
 		}
 		return true
 	}
-	r.within(leaderWithin, who, "has a leader", leads)
+	// A change that was asked for before may lead to members of whom too many are broken still.
+	if !r.possible(hosts) {
+		r.counters["majorities that changed while the rest was broken"]++
+		return
+	}
+	r.within(leaderWithin, who, "has a leader", func() bool { return leads() || !r.possible(hosts) })
 	var index balsa.Index
-	r.within(commitWithin, who, "commits", r.proposing(hosts, &index))
+	commits := r.proposing(hosts, &index)
+	r.within(commitWithin, who, "commits", func() bool { return commits() || !r.possible(hosts) })
 	r.within(convergeWithin, who, "has applied all", func() bool {
-		for _, h := range hosts {
+		for _, h := range r.taking(hosts) {
 			if !h.Up() || h.Group.Applied() < index {
-				return false
+				return !r.possible(hosts)
 			}
 		}
 		return true
@@ -166,17 +176,37 @@ func (r *run) rest() {
 	}
 }
 
+// describeSeats lists members for an error.
+func describeSeats(c *raft.Configuration) string {
+	text := ""
+	if c.Joint {
+		text = "joint"
+	}
+	for i := range c.Seats {
+		s := &c.Seats[i]
+		text += fmt.Sprintf(" %d %v", s.ID, s.Role)
+		if s.Former {
+			text += " (former)"
+		}
+		if s.Promote {
+			text += " (to be promoted)"
+		}
+	}
+	return text
+}
+
 // describe says how the members are, for an error.
 func (r *run) describe() string {
 	text := ""
 	for _, h := range r.cluster.Hosts {
 		if !h.Up() {
-			text += fmt.Sprintf("member %d is down; ", h.ID)
+			text += fmt.Sprintf("member %d is down (joined: %v); ", h.ID, h.first != nil)
 			continue
 		}
 		s := h.life.protocol.Status()
-		text += fmt.Sprintf("member %d is %v of term %d, leader %d, commit %d, last %d, stable %d, applied %d; ",
-			h.ID, s.Role, s.Term, s.Leader, s.Commit, s.Last, s.Stable, s.Applied)
+		m := h.life.protocol.Membership()
+		text += fmt.Sprintf("member %d is %v of term %d, leader %d, commit %d, last %d, stable %d, applied %d, configuration %d: %s; ",
+			h.ID, s.Role, s.Term, s.Leader, s.Commit, s.Last, s.Stable, s.Applied, m.Index, describeSeats(&m.Configuration))
 	}
 	if err := r.watches.untold(); err != nil {
 		text += err.Error()

@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -93,21 +95,39 @@ type endpoint struct {
 	self     raft.MemberID
 	life     *life
 	receiver transport.Receiver
+	peers    map[raft.MemberID]acquaintance
 }
+
+// acquaintance is what a host's transport knows of another host.
+type acquaintance uint8
+
+const (
+	stranger   acquaintance = iota // it has no address of it, and refuses its connections
+	acquainted                     // a peer
+	expelled                       // it tells it that it was removed
+)
 
 // bulkReceiver is a receiver that takes bulk.
 type bulkReceiver interface {
 	ReceivedBulk(from raft.MemberID, frame []byte)
 }
 
-// Join returns the transport of a host's new life. It takes the place of the one before.
-func (n *Network) Join(self raft.MemberID, l *life) transport.Transport {
-	if _, known := n.endpoints[self]; !known {
+// Join returns the transport of a host's new life, which knows the members of a configuration. It takes the place of the one before.
+func (n *Network) Join(self raft.MemberID, l *life, known *raft.Configuration) transport.Transport {
+	if _, is := n.endpoints[self]; !is {
 		n.members = append(n.members, self)
 	}
-	e := &endpoint{network: n, self: self, life: l}
+	e := &endpoint{network: n, self: self, life: l, peers: map[raft.MemberID]acquaintance{}}
+	for i := range known.Seats {
+		e.peers[known.Seats[i].ID] = acquainted
+	}
 	n.endpoints[self] = e
 	return e
+}
+
+// Forget ends what there is of a host that is gone for good.
+func (n *Network) Forget(member raft.MemberID) {
+	n.members = slices.DeleteFunc(n.members, func(m raft.MemberID) bool { return m == member })
 }
 
 func (e *endpoint) SetReceiver(r transport.Receiver) {
@@ -122,6 +142,26 @@ func (e *endpoint) SetReceiver(r transport.Receiver) {
 		}
 		n.connect(e.self, peer)
 	}
+}
+
+// SetPeer makes a host a peer, as transport.TCP does.
+func (e *endpoint) SetPeer(id raft.MemberID, _ []string) error {
+	if e.peers[id] == stranger {
+		e.peers[id] = acquainted
+		e.network.world.afterTurn(func() { e.network.redial(e.self, id) })
+	}
+	return nil
+}
+
+// Expel ends the connections with a host that was removed, and tells it so when it comes again.
+func (e *endpoint) Expel(id raft.MemberID) {
+	e.peers[id] = expelled
+	n := e.network
+	n.world.afterTurn(func() {
+		n.drop(e.self, id, false)
+		n.drop(id, e.self, false)
+		n.redial(e.self, id)
+	})
 }
 
 func (e *endpoint) Close() error {
@@ -310,13 +350,56 @@ func (n *Network) Replay(random *rand.Rand) bool {
 	return true
 }
 
-// connect tells both ends that they can talk, where both are there and what one says reaches the other.
+// connect tells both ends that they can talk, where both are there, know each other, and what one says reaches the other.
 func (n *Network) connect(a, b raft.MemberID) {
-	if !n.endpoints[a].alive() || !n.endpoints[b].alive() || n.link(a, b).cut || n.link(b, a).cut {
+	atA, atB := n.endpoints[a], n.endpoints[b]
+	if !atA.alive() || !atB.alive() || n.link(a, b).cut || n.link(b, a).cut {
 		return
 	}
-	n.tellConnected(a, b)
-	n.tellConnected(b, a)
+	if atA.peers[b] == acquainted && atB.peers[a] == acquainted {
+		n.tellConnected(a, b)
+		n.tellConnected(b, a)
+		return
+	}
+	n.refuse(a, b)
+	n.refuse(b, a)
+}
+
+// acquaintances is what the runtime wants to know of connections that were refused.
+type acquaintances interface {
+	Expelled(peer raft.MemberID, text string)
+	Stranger(peer raft.MemberID, urls []string)
+}
+
+// refuse is what happens where one dials the other, which does not know it: who was removed is told so, a stranger is made known.
+func (n *Network) refuse(from, to raft.MemberID) {
+	dials, refuses := n.endpoints[from], n.endpoints[to]
+	if dials.peers[to] != acquainted {
+		return
+	}
+	switch refuses.peers[from] {
+	case expelled:
+		n.reach(to, from, "expelled", func(r acquaintances) { r.Expelled(to, fmt.Sprintf("member %d was removed from the cluster", from)) })
+	case stranger:
+		n.reach(from, to, "stranger", func(r acquaintances) { r.Stranger(from, []string{fmt.Sprint("host", from)}) })
+	}
+}
+
+// reach lets a host's receiver know something after a frame's time.
+func (n *Network) reach(from, to raft.MemberID, what string, tell func(acquaintances)) {
+	e := n.endpoints[to]
+	receiver, ok := e.receiver.(acquaintances)
+	if !ok {
+		return
+	}
+	n.travel(n.link(from, to), laneMessages, 0, func() {
+		e.life.arrives(func() {
+			if e.alive() {
+				n.world.note(Event{Member: to, Actor: "network", What: what, Peer: from})
+				tell(receiver)
+			}
+		})
+	})
 }
 
 func (n *Network) tellConnected(who, peer raft.MemberID) {

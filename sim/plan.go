@@ -65,7 +65,7 @@ func NewPlan(seed uint64) Plan {
 	p.FaultEvery = time.Duration(1+r.IntN(8)) * p.ElectionTimeout
 	p.Reconfigured = r.IntN(3) == 0
 	p.Limits = p.drawLimits(r)
-	p.Faults = drawFaults(r)
+	p.Faults = drawFaults(r, p.drawMembers(seed))
 	p.Clients = drawClients(r, p.ElectionTimeout)
 	p.Crowd = drawCrowd(seed, p.ElectionTimeout)
 	return p
@@ -94,12 +94,22 @@ func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
 	return l
 }
 
+// drawMembers decides whether members come and go in the run, of which there may be one or two at first then.
+func (p *Plan) drawMembers(seed uint64) bool {
+	r := rand.New(rand.NewPCG(seed, 0x6d656d62657273))
+	if r.IntN(3) > 0 {
+		return false
+	}
+	p.Members = pick(r, 1, 2, 3, 3, 3, 4, 5)
+	return true
+}
+
 // drawFaults switches each kind of fault on or off, in some runs few, in others most.
-func drawFaults(r *rand.Rand) []int {
+func drawFaults(r *rand.Rand, members bool) []int {
 	odds := pick(r, 2, 5, 8)
 	var on []int
 	for i := range faults {
-		if r.IntN(10) < odds {
+		if r.IntN(10) < odds && (members || faults[i].class != "members") {
 			on = append(on, i)
 		}
 	}

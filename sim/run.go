@@ -61,6 +61,7 @@ type run struct {
 	fresh     *freshReads
 	leases    *leasesHold
 	watches   *watchesTold
+	members   *configurations
 	crowd     crowd
 	checks    []invariant
 	turners   []turnWatcher
@@ -96,7 +97,6 @@ func newRun(options RunOptions) *run {
 		options: options, plan: NewPlan(options.Seed), world: w, begun: w.now, issued: map[uint64]*operation{},
 		counters: Counters{}, peaks: Counters{}, history: history.New(func() int64 { return int64(w.now) }),
 	}
-	r.protocols = make([]protocolView, r.plan.Members)
 	r.skipsCrowd()
 	newState := func() (State, error) { return newStoreState(r.plan.Engine, r.plan.Crowd.Bounds) }
 	r.cluster = must(NewCluster(w, Options{
@@ -119,8 +119,9 @@ func newRun(options RunOptions) *run {
 	return r
 }
 
-// configure gives a member's next life limits and segments of its own.
+// configure gives a member's next life what it needs, and in some runs limits and segments of its own.
 func (r *run) configure(h *Host, host *balsa.HostConfig, group *balsa.GroupConfig) {
+	group.OnRemoved = func(string) { r.toldRemoved(h) }
 	if !r.plan.Reconfigured {
 		return
 	}
@@ -216,7 +217,7 @@ func (r *run) raise(name string, n uint64) { r.peaks[name] = max(r.peaks[name], 
 func first[A, B any](a A, _ B) A { return a }
 
 func (r *run) result() Result {
-	for _, h := range r.cluster.Hosts {
+	for _, h := range r.cluster.ever {
 		if h.Up() {
 			r.collect(h)
 		}

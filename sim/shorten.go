@@ -42,7 +42,7 @@ func (s *shortener) try(options RunOptions) bool {
 }
 
 func (s *shortener) classes() {
-	for _, class := range []string{"all", "network", "disk", "clock", "process", "load"} {
+	for _, class := range append([]string{"all"}, faultClasses()...) {
 		options := s.best.Options
 		options.Without = append(slices.Clone(options.Without), class)
 		if s.try(options) && class == "all" {
