@@ -24,12 +24,13 @@ func chat(seed uint64, disturb func(*World, *Network)) (*World, [2]*chatter) {
 	w := NewWorld(seed)
 	n := NewNetwork(w)
 	var both [2]*chatter
+	members := raft.FirstConfiguration([]raft.Member{{ID: 1}, {ID: 2}})
 	for i := range both {
 		c := &chatter{}
 		both[i] = c
 		self, peer := raft.MemberID(i+1), raft.MemberID(2-i)
 		l := newLife(self, &clock{since: w.now, at: w.now, rate: exactRate})
-		t := n.Join(self, l)
+		t := n.Join(self, l, &members)
 		c.inbox.Bind(hostScheduler{w, l}.Start("chatter", func(actor.Instant) actor.Instant {
 			for _, b := range c.inbox.Take() {
 				c.heard = append(c.heard, b)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -114,6 +115,11 @@ func (p *peer) clientTLS(url peerURL) *tls.Config {
 func (p *peer) handshake(conn net.Conn) error {
 	t := p.transport
 	h := hello{card: t.card(), to: p.id, stream: p.lane, ping: t.config.Timing.Ping}
+	if t.config.URLs != nil && p.lane == streamMessages {
+		if urls := strings.Join(t.config.URLs(), ","); len(urls) <= maxQuestion {
+			h.rest = []byte(urls)
+		}
+	}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return err
 	}

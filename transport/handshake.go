@@ -24,7 +24,7 @@ import (
 //	72  u64  member that is meant         72  u16  reason of the refusal, 0 if there is none
 //	80  u8   kind of stream, 3 zeros      74  u16  protocol version that is to be spoken
 //	84  u32  ping interval in ms          76  u16  length of the text, which follows
-//	88       a question, see inquiry.go
+//	88       a question, see inquiry.go; with messages: the sender's URLs, with commas between
 //
 // Both end with a CRC-32C over all that is before it. Bytes between what this build knows and the checksum are ignored,
 // so that later builds can say more.
@@ -79,8 +79,8 @@ type hello struct {
 	to     raft.MemberID
 	stream streamKind
 	ping   time.Duration
-	// question is what an inquiry asks.
-	question []byte
+	// rest is what an inquiry asks, or where the sender is reached.
+	rest []byte
 }
 
 type answer struct {
@@ -121,7 +121,7 @@ func (h *hello) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.to))
 	b = append(b, byte(h.stream), 0, 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(min(h.ping.Milliseconds(), 1<<32-1)))
-	return finish(append(b, h.question...))
+	return finish(append(b, h.rest...))
 }
 
 func (a *answer) encode() []byte {
@@ -143,9 +143,7 @@ func readHello(r io.Reader) (hello, error) {
 	h.to = raft.MemberID(binary.LittleEndian.Uint64(b[72:]))
 	h.stream = streamKind(b[80])
 	h.ping = time.Duration(binary.LittleEndian.Uint32(b[84:])) * time.Millisecond
-	if h.stream == streamInquiry {
-		h.question = b[helloSize:]
-	}
+	h.rest = b[helloSize:]
 	return h, nil
 }
 

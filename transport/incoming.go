@@ -173,6 +173,7 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 		return nil, 0, refuse(ReasonRemoved, "%s was removed from the cluster: stop it for good, and add a new member in its place if you need one", memberName(h.Member))
 	}
 	if p == nil {
+		t.tellStranger(h)
 		return nil, 0, refuse(ReasonUnknownMember, "%s is not a member of this cluster, as far as %s knows", memberName(h.Member), memberName(self.Member))
 	}
 	if refusal := p.who.admit(&h.card); refusal != nil || h.stream == streamMessages {

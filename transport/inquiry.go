@@ -52,7 +52,7 @@ func Inquire(ctx context.Context, config InquiryConfig, question []byte) ([]byte
 		}
 		conn = secure
 	}
-	h := hello{card: card{dialect: ours}, stream: streamInquiry, question: question}
+	h := hello{card: card{dialect: ours}, stream: streamInquiry, rest: question}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (t *TCP) answerInquiry(raw net.Conn, conn io.Writer, h hello) {
 	version, refusal := t.dialect.agree(h.dialect)
 	var body []byte
 	if refusal == nil {
-		body, refusal = t.ask(h.question)
+		body, refusal = t.ask(h.rest)
 	}
 	reply.version = version
 	if refusal != nil {

@@ -56,6 +56,36 @@ type expelledRecorder struct {
 
 func (r *expelledRecorder) Expelled(_ raft.MemberID, text string) { r.told <- text }
 
+// strangerRecorder is a receiver that wants to know who else there is.
+type strangerRecorder struct {
+	*recorder
+	met chan []string
+}
+
+func (r *strangerRecorder) Stranger(_ raft.MemberID, urls []string) { r.met <- urls }
+
+// Who is dialled by a host that it does not know is told where that one is, can make it a peer, and then they are connected.
+func TestStrangersAreMet(t *testing.T) {
+	n := openTCP(t, Limits{})
+	atA, atB := newRecorder(t), &strangerRecorder{newRecorder(t), make(chan []string, 100)}
+	n.change = func(c *TCPConfig) {
+		c.URLs = func() []string { return []string{"http://" + n.addresses[c.Self.Member]} }
+	}
+	a, b := n.start(1, atA), n.start(2, atB)
+	defer a.Close()
+	defer b.Close()
+	atB.await("connected", 1)
+	b.RemovePeer(1)
+	urls := <-atB.met
+	if len(urls) != 1 || urls[0] != "http://"+n.addresses[1] {
+		t.Fatal(urls)
+	}
+	if err := b.SetPeer(1, urls); err != nil {
+		t.Fatal(err)
+	}
+	atB.await("connected", 1)
+}
+
 // A member that was removed for ever is told so when it comes again.
 func TestExpelledMembersAreTold(t *testing.T) {
 	n := openTCP(t, Limits{})

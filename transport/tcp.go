@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type TCPConfig struct {
 	Timing               Timing
 	// Logger is told of connections that come and go. The default discards.
 	Logger *slog.Logger
+	// URLs, where set, says where this host is reached, which it tells whom it dials. It may be called concurrently.
+	URLs func() []string
 	// OnRoundTrip, where set, is called with each round trip that was measured. It must not block.
 	OnRoundTrip func(peer raft.MemberID, roundTrip time.Duration)
 	// OnInquiry, where set, answers a question of somebody who is no member yet (Inquire). The error is told to them. It may be called
@@ -216,6 +219,21 @@ func (p *peer) tellExpelled(refusal *RefusedError) {
 	})
 	if ok && refusal.ByPeer && refusal.Reason == ReasonRemoved {
 		r.Expelled(p.id, refusal.Text)
+	}
+}
+
+// tellStranger passes on that a host of this cluster wants to connect that is none of the peers, and where it says that it is. A receiver with a
+// method Stranger(peer, urls) may make it one (SetPeer): it will come again.
+func (t *TCP) tellStranger(h hello) {
+	r, ok := t.receiver.(interface {
+		Stranger(peer raft.MemberID, urls []string)
+	})
+	if !ok || h.stream != streamMessages || len(h.rest) == 0 {
+		return
+	}
+	urls := strings.Split(string(h.rest), ",")
+	if _, err := t.checkURLs(h.Member, urls); err == nil {
+		r.Stranger(h.Member, urls)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,6 +138,7 @@ func (m *member) openTransport() (err error) {
 		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: id.Life, DataDir: id.ID},
 		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
 		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry, Former: former,
+		URLs: m.peerURLs,
 	})
 	if err != nil {
 		return err
@@ -151,6 +153,19 @@ func (m *member) openTransport() (err error) {
 		}
 	}
 	return nil // the host closes it
+}
+
+// peerURLs are those that this member has as a member, which may have been changed since it joined.
+func (m *member) peerURLs() []string {
+	group := m.started.Load()
+	if group == nil {
+		return nil
+	}
+	settled := group.Settled()
+	if seat := settled.Seat(m.dir.Identity.Member); seat != nil && seat.Address != "" {
+		return strings.Split(seat.Address, ",")
+	}
+	return nil
 }
 
 func (m *member) openHost() (err error) {
