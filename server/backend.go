@@ -79,6 +79,9 @@ type Store interface {
 	TakeLeaseChanges() []int64
 	// Applied is how far the state is that all of this is read from.
 	Applied() (balsa.Position, error)
+	// Alarms are those that stand, Quota the limit of logical bytes that the replicas hold. They are cheap.
+	Alarms() []store.Alarm
+	Quota() store.Quota
 	// Members lists what members have published about themselves.
 	Members() []*pb.Member
 }

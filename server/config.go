@@ -45,8 +45,10 @@ type Config struct {
 	// LeaseTick is how often the leader tells the members how much of their time leases have left, while there are any: by so
 	// much a change of leader may prolong them (100 ms). Make it a heartbeat interval.
 	LeaseTick time.Duration
-	// QuotaBytes is reported as the size, in bytes, that the store may reach (--quota-backend-bytes).
+	// QuotaBytes is the size, in logical bytes, that the store may reach where this member leads (--quota-backend-bytes); 0 or less is no limit.
 	QuotaBytes int64
+	// Troubles, where set, is told what an operator must see.
+	Troubles TroubleTeller
 	// Handlers are served beside the server's own HTTP endpoints, by pattern of http.ServeMux.
 	Handlers map[string]http.Handler
 	// ExtensiveMetrics adds histograms of all gRPC methods (--metrics=extensive).

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"math"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/version"
 
 	"github.com/balsadb/balsa/raft"
@@ -21,9 +23,13 @@ func (m *Metrics) watch(s *Server) {
 		return oneIf(s.group.Leadership().Role == raft.Leader)
 	})
 	gauge("etcd_server_is_learner", "Whether this member is a learner: 1 yes, 0 no.", func() float64 { return 0 })
-	gauge("etcd_server_quota_backend_bytes", "The size in bytes that the store may reach.", func() float64 {
-		return float64(s.config.QuotaBytes)
+	gauge("etcd_server_quota_backend_bytes", "The logical size in bytes that the store may reach; +Inf where there is no limit but the disk.", func() float64 {
+		if quota := s.store.Quota().Bytes; quota > 0 {
+			return float64(quota)
+		}
+		return math.Inf(1) // so that alerts on the part that is used stay silent
 	})
+	m.registry.MustRegister(&alarmCollector{s, prometheus.NewDesc("etcd_debugging_server_alarms", "Alarms that stand.", []string{"server_id", "alarm_type"}, nil)})
 	gauge("etcd_mvcc_db_total_size_in_bytes", "Logical bytes of all retained revisions.", func() float64 {
 		return float64(s.store.Size())
 	})
@@ -75,4 +81,20 @@ func oneIf(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// alarmCollector shows the alarms that stand.
+type alarmCollector struct {
+	server *Server
+	desc   *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *alarmCollector) Describe(descs chan<- *prometheus.Desc) { descs <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c *alarmCollector) Collect(metrics chan<- prometheus.Metric) {
+	for _, a := range c.server.alarms(pb.AlarmType_NONE) {
+		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, 1, peerLabel(raft.MemberID(a.MemberID)), a.Alarm.String())
+	}
 }

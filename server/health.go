@@ -36,7 +36,7 @@ func (s *Server) liveness() *checks {
 // readiness holds what a client needs.
 func (s *Server) readiness() *checks {
 	return &checks{"readyz", []check{
-		{"data_corruption", func(context.Context) error { return nil }}, // no member finds corruption and goes on, so far
+		{"data_corruption", s.checkCorruption},
 		{"serializable_read", s.checkSerializableRead},
 		{"linearizable_read", s.checkLinearizableRead},
 		{"non_learner", func(context.Context) error {
@@ -76,12 +76,7 @@ func (c *checks) install(mux *http.ServeMux) {
 func (c *checks) serve(w http.ResponseWriter, r *http.Request, name string, list []check) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
-	excluded := make(map[string]bool)
-	for _, value := range r.URL.Query()["exclude"] {
-		for one := range strings.SplitSeq(value, ",") {
-			excluded[one] = true
-		}
-	}
+	excluded := excluded(r)
 	var report strings.Builder
 	failed := false
 	for _, one := range list {
@@ -107,6 +102,17 @@ func (c *checks) serve(w http.ResponseWriter, r *http.Request, name string, list
 	fmt.Fprintln(w, "ok")
 }
 
+// excluded is what a request for health does not want to know.
+func excluded(r *http.Request) map[string]bool {
+	names := make(map[string]bool)
+	for _, value := range r.URL.Query()["exclude"] {
+		for one := range strings.SplitSeq(value, ",") {
+			names[one] = true
+		}
+	}
+	return names
+}
+
 func (c *checks) run(ctx context.Context, one check) error {
 	err := one.run(ctx)
 	status := "success"
@@ -118,11 +124,11 @@ func (c *checks) run(ctx context.Context, one check) error {
 	return err
 }
 
-// serveHealth is etcd's older health endpoint: JSON, and one linearizable read.
+// serveHealth is etcd's older health endpoint: JSON, the alarms, and one linearizable read.
 func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
-	reason := s.unhealthy(ctx, r.URL.Query().Get("serializable") == "true")
+	reason := s.unhealthy(ctx, r.URL.Query().Get("serializable") == "true", excluded(r))
 	if reason == "" {
 		s.metrics.healthSuccess.Inc()
 	} else {
@@ -137,7 +143,12 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 }
 
 // unhealthy returns what is wrong with the member, in etcd's words, or nothing.
-func (s *Server) unhealthy(ctx context.Context, serializable bool) string {
+func (s *Server) unhealthy(ctx context.Context, serializable bool, excluded map[string]bool) string {
+	for _, a := range s.alarms(pb.AlarmType_NONE) {
+		if name := a.Alarm.String(); !excluded[name] {
+			return "ALARM " + name
+		}
+	}
 	run := s.checkSerializableRead
 	if !serializable {
 		if s.group.Leadership().Leader == 0 {

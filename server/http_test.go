@@ -107,7 +107,7 @@ func TestHandlersOfTheProcessAreServedToo(t *testing.T) {
 func TestMetricsHaveEtcdsNames(t *testing.T) {
 	kvs, group := newStore(t)
 	m := NewMetrics()
-	s, address := start(t, Config{Group: group, Store: kvs, Metrics: m, QuotaBytes: 7, ExtensiveMetrics: true})
+	s, address := start(t, Config{Group: group, Store: kvs, Metrics: m, ExtensiveMetrics: true})
 	client := newClient(t, address)
 	if _, err := client.Put(t.Context(), "k", "v"); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestMetricsHaveEtcdsNames(t *testing.T) {
 	for _, line := range []string{
 		"etcd_server_has_leader 1", "etcd_server_is_leader 1", "etcd_server_is_learner 0", "etcd_server_leader_changes_seen_total 0",
 		"etcd_server_proposals_committed_total 1", "etcd_server_proposals_applied_total 1", "etcd_server_proposals_pending 0",
-		"etcd_server_proposals_failed_total 0", "etcd_server_quota_backend_bytes 7", `etcd_server_id{server_id="1"} 1`,
+		"etcd_server_proposals_failed_total 0", "etcd_server_quota_backend_bytes +Inf", `etcd_server_id{server_id="1"} 1`,
 		`etcd_server_version{server_version="3.7.3"} 1`, `etcd_cluster_version{cluster_version="3.7"} 1`,
 		`etcd_server_request_duration_seconds_count{success="true",type="Put"} 1`,
 		`etcd_server_request_duration_seconds_count{success="false",type="Put"} 1`,

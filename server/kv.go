@@ -33,6 +33,9 @@ func (s *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse,
 	if err := checkPut(r); err != nil {
 		return nil, err
 	}
+	if err := s.mayGrow(); err != nil {
+		return nil, err
+	}
 	response, err := execute(ctx, s.Server, r, store.EncodePut, store.DecodePut)
 	if err != nil {
 		return nil, err
@@ -59,6 +62,9 @@ func (s *kvService) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse,
 	}
 	if readOnly(r) {
 		return s.readTxn(ctx, r)
+	}
+	if err := s.mayGrow(); err != nil && store.PutsAnything(r) {
+		return nil, err
 	}
 	response, err := execute(ctx, s.Server, r, store.EncodeTxn, store.DecodeTxn)
 	if err != nil {

@@ -26,6 +26,9 @@ func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 	if r.TTL > store.MaxLeaseTTL {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
+	if err := s.mayGrow(); err != nil {
+		return nil, err
+	}
 	leastTTL := int64((s.config.LeaseMinTTL + time.Second - 1) / time.Second)
 	command := &pb.LeaseGrantRequest{ID: r.ID, TTL: max(r.TTL, leastTTL)}
 	for {

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/store"
@@ -181,6 +183,11 @@ func (l *lessor) refresh(r *reign, id int64) {
 
 // expire proposes the end of the leases whose time is over.
 func (l *lessor) expire(r *reign) {
+	for _, a := range l.store.Alarms() {
+		if a.Type == pb.AlarmType_CORRUPT {
+			return // it would be refused
+		}
+	}
 	for r.expiring < maxExpiring && len(r.due) > 0 && r.due[0].deadline <= r.clock {
 		h := r.next()
 		r.expiring++

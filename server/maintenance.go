@@ -33,25 +33,17 @@ func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.Sta
 		RaftIndex:        uint64(counters.Committed),
 		RaftAppliedIndex: uint64(counters.Applied),
 		StorageVersion:   storageVersion,
-		DbSizeQuota:      s.config.QuotaBytes,
+		DbSizeQuota:      s.store.Quota().Bytes,
 		DowngradeInfo:    &pb.DowngradeInfo{},
 		IsLearner:        s.isLearner(),
 	}
 	if leadership.Leader == 0 {
 		response.Errors = append(response.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
 	}
+	for _, a := range s.alarms(pb.AlarmType_NONE) {
+		response.Errors = append(response.Errors, alarmText(a))
+	}
 	return response, nil
-}
-
-// Alarm lists the alarms: there are none so far. As in etcd, a member without a leader does not answer.
-func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	if r.Action != pb.AlarmRequest_GET {
-		return nil, notYet(pb.Maintenance_Alarm_FullMethodName + " with action " + r.Action.String())
-	}
-	if err := s.readable(ctx, false); err != nil {
-		return nil, err
-	}
-	return &pb.AlarmResponse{Header: s.header(nil)}, nil
 }
 
 func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {

@@ -81,6 +81,9 @@ func (s *kvService) putEncoded(ctx context.Context, put *encodedPut) (any, error
 	if commandSize(len(put.encoded)) > s.config.Limits.RequestBytes {
 		return nil, rpctypes.ErrGRPCRequestTooLarge
 	}
+	if err := s.mayGrow(); err != nil {
+		return nil, err
+	}
 	put.entry.Seal()
 	result, err := s.propose(ctx, put.entry)
 	if err != nil {

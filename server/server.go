@@ -88,6 +88,7 @@ func New(config Config) (*Server, error) {
 	s.serving.Go(s.dispatchEvents)
 	s.knowLeader(time.Now()) // there may be one, of whom this member has not heard yet
 	s.serving.Go(s.watchGroup)
+	s.serving.Go(func() { newWarden(s).run(config.LeaseTick, s.stopping) })
 	s.serving.Go(func() { s.lessor.run(config.LeaseTick, s.stopping) })
 	return s, nil
 }

@@ -244,7 +244,7 @@ func (e *execution) applyTxn(request []byte) ([]byte, error) {
 	if err := unmarshal(request, &r); err != nil {
 		return nil, err
 	}
-	if putsAnything(&r) {
+	if PutsAnything(&r) {
 		if err := e.grow(); err != nil {
 			return nil, err
 		}

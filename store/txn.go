@@ -290,14 +290,14 @@ func (e *execution) executeDeleteRange(ctx context.Context, r *pb.DeleteRangeReq
 	return response, nil
 }
 
-// putsAnything reports whether a branch of a transaction has a put, nested ones included.
-func putsAnything(r *pb.TxnRequest) bool {
+// PutsAnything reports whether a branch of a transaction has a put, nested ones included.
+func PutsAnything(r *pb.TxnRequest) bool {
 	for _, ops := range [...][]*pb.RequestOp{r.Success, r.Failure} {
 		for _, op := range ops {
 			if op.GetRequestPut() != nil {
 				return true
 			}
-			if nested := op.GetRequestTxn(); nested != nil && putsAnything(nested) {
+			if nested := op.GetRequestTxn(); nested != nil && PutsAnything(nested) {
 				return true
 			}
 		}

@@ -255,6 +255,7 @@ func (m *member) openServer() (err error) {
 		},
 		WatchProgressInterval: s.Duration("watch-progress-notify-interval"), LeaderTimeout: 3 * m.plan.election,
 		LeaseMinTTL: 3 * m.plan.election / 2, LeaseTick: m.plan.heartbeat,
+		QuotaBytes: s.Number("quota-backend-bytes"), Troubles: m.host,
 		ExtensiveMetrics: s.String("metrics") == "extensive",
 		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(), TryPeer: m.tryPeer,
 	})

@@ -199,7 +199,7 @@ func TestBadCommandLines(t *testing.T) {
 		{[]string{"--client-cert-auth=perhaps"}, `it must be true or false`},
 		{[]string{"--log-format=xml"}, `--log-format="xml": it must be one of json, console`},
 		{[]string{"--initial-cluster-state=old"}, `it must be one of new, existing`},
-		{[]string{"--quota-backend-bytes=8589934592"}, `--quota-backend-bytes=8589934592 is refused: a quota is not enforced yet`},
+		{[]string{"--quota-backend-bytes=8GiB"}, `--quota-backend-bytes="8GiB": it must be a whole number`},
 	} {
 		if _, err := load(c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: got %v, want %s", c.args, err, c.want)

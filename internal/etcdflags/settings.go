@@ -56,6 +56,12 @@ func (s *Settings) Count(name string) uint64 {
 	return value
 }
 
+// Number returns the value of a flag of kind Number.
+func (s *Settings) Number(name string) int64 {
+	value, _ := strconv.ParseInt(s.String(name), 10, 64) // checked when it was set
+	return value
+}
+
 // Milliseconds returns the value of a Count flag that is in milliseconds.
 func (s *Settings) Milliseconds(name string) time.Duration {
 	return time.Duration(min(s.Count(name), uint64(time.Hour/time.Millisecond))) * time.Millisecond

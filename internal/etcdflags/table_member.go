@@ -9,6 +9,8 @@ var member = Section{"Member", []Flag{
 	{Name: "heartbeat-interval", Kind: Count, Default: "100", Help: "longest silence of a leader, in milliseconds"},
 	{Name: "election-timeout", Kind: Count, Default: "1000",
 		Help: "silence after which a follower asks for an election, in milliseconds; at least 5 heartbeats. A leader's crash is noticed sooner, by its broken connection"},
+	{Name: "quota-backend-bytes", Kind: Number, Default: "0",
+		Help: "logical size of the database, in bytes, from which on writes are refused; the leader's holds. 0 or less: no limit but the disk"},
 	{Name: "max-txn-ops", Kind: Count, Default: "128", Help: "most operations in one transaction"},
 	{Name: "max-request-bytes", Kind: Count, Default: "1572864", Help: "largest request of a client, in bytes"},
 	{Name: "max-concurrent-streams", Kind: Count, Default: "4294967295", Help: "most concurrent streams of one client connection"},
@@ -22,8 +24,6 @@ var member = Section{"Member", []Flag{
 		Help: "gRPC and HTTP share each port of --listen-client-urls: leave this flag out and send HTTP there"},
 	{Name: "wal-dir", Class: Refused,
 		Help: "the log lives in the data directory: put --data-dir on the fast disk, which holds the log, and leave this flag out"},
-	{Name: "quota-backend-bytes", Class: Refused, Kind: Number, Default: "0", Accept: []string{"-1"},
-		Help: "a quota is not enforced yet, so that a limit would not hold: leave it out (no limit but the disk)"},
 	{Name: "pre-vote", Class: Refused, Kind: Bool, Default: "true",
 		Help: "pre-votes are always on here: a member that was cut off must not depose a leader when it comes back"},
 
