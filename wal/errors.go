@@ -73,11 +73,12 @@ func (r LostRun) String() string {
 // CorruptionError says that bytes which may have been acknowledged are not what was written. The log does not
 // start on them, and cuts nothing: what is lost must come from somewhere else.
 type CorruptionError struct {
-	File   string
-	Offset int64  // where the bad region begins
-	End    int64  // where the next sound record begins, or the file ends
-	Why    string // what is wrong there
-	Proof  string // how it is known that the bytes were durable
+	Segment uint64 // 0 where all are gone
+	File    string
+	Offset  int64  // where the bad region begins
+	End     int64  // where the next sound record begins, or the file ends
+	Why     string // what is wrong there
+	Proof   string // how it is known that the bytes were durable
 	// Lost names what the region held, as far as the rest of the log knows. What those records replaced is not known.
 	Lost []LostRun
 }

@@ -255,6 +255,9 @@ type GroupState struct {
 	Last      raft.Index     // Before.Index where there are no entries
 	// Configurations are the entries that hold a configuration, in order.
 	Configurations []raft.Entry
+	// Damaged are entries that the log should hold and has lost; Doubt says that there were more of which that cannot be said.
+	Damaged []LostRun
+	Doubt   bool
 }
 
 // Restored returns the state in the protocol's words; applied is what the state machine already holds.

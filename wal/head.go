@@ -21,6 +21,7 @@ type head struct {
 	previousEnd int64
 	groups      []checkpoint
 	size        int64
+	sizeOnDisk  int64 // of one that is made anew: as much as the place has
 }
 
 // checkpoint is a group's state at the start of a segment.

@@ -36,8 +36,11 @@ type Log struct {
 	discarding []*group // groups with a floor that waits to be recorded
 	free       release
 
-	mu       sync.RWMutex // guards groups (written to by the writer only) and segments
+	doubts doubts // the writer's own, too
+
+	mu       sync.RWMutex // guards groups, wounds (both written to by the writer only) and segments
 	groups   *groups
+	wounds   []*wound
 	segments []*segment // consecutive numbers
 
 	reading sync.RWMutex // held by readers while they use the segments' files, so that Close waits for them

@@ -13,6 +13,9 @@ import (
 type Recovered struct {
 	Groups []GroupState // sorted by their ids
 	Report Report
+	// Damage is what would have refused the start without Options.Mend; nil where the log is whole. Its Lost is what was found before
+	// any of it was mended; GroupState.Damaged is what is missing still.
+	Damage *CorruptionError
 }
 
 // Report says what recovery saw and did.
@@ -134,8 +137,22 @@ func openLocked(f files, opts Options) (*Log, *Recovered, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	var found *CorruptionError
 	if row.verdict == refuse {
-		return nil, nil, r.corruption(row)
+		found = r.corruption(row)
+		if !opts.Mend {
+			return nil, nil, found
+		}
+		if r, row, err = r.openDamaged(opts, row); err != nil {
+			return nil, nil, err
+		}
+		if r == nil {
+			l, recovered, err := openLocked(f, opts) // what is there now
+			if err == nil {
+				recovered.Damage = found
+			}
+			return l, recovered, err
+		}
 	}
 	l := &Log{files: f, identity: opts.Identity, segmentSize: opts.SegmentSize, groups: r.groups}
 	l.building.reset()
@@ -144,12 +161,37 @@ func openLocked(f files, opts Options) (*Log, *Recovered, error) {
 		return nil, nil, errors.Join(fmt.Errorf("wal: recovering %s: %w", f.dir, err), l.release())
 	}
 	report.Segments, report.End = len(l.segments), l.tail
-	return l, &Recovered{Groups: r.groups.states(), Report: report}, nil
+	states := r.groups.states()
+	for i := range states {
+		states[i].Doubt = l.doubts.has(states[i].Group)
+		states[i].Damaged = l.damaged(states[i].Group)
+	}
+	return l, &Recovered{Groups: states, Report: report, Damage: found}, nil
+}
+
+// openDamaged finds out how a damaged log can be opened: with wounds that have names, as the replay that is returned has it; or, where
+// that is nil, as a new one beside what was put aside. The error is a *CorruptionError where neither is safe.
+func (r *replay) openDamaged(opts Options, row recoveryRow) (*replay, recoveryRow, error) {
+	again, passed, err := r.past()
+	if err == nil && passed.verdict != refuse && passed.verdict != create && (!again.damage.statesLost || r.votesKnown()) {
+		if again.adoptVotes(); again.damage.canHeal() {
+			return again, passed, nil
+		}
+	}
+	if !r.votesKnown() {
+		e := r.corruption(row)
+		e.Why += "; and a copy of the votes is damaged, so that this member may have voted in a term that it knows nothing of"
+		return nil, row, e
+	}
+	if err := r.beginAnew(opts); err != nil {
+		return nil, row, fmt.Errorf("wal: putting the damaged log in %s aside: %w", r.dir, err)
+	}
+	return nil, row, nil
 }
 
 // corruption is the refusal in words.
-func (r *replay) corruption(row recoveryRow) error {
-	e := &CorruptionError{File: r.path(segmentName(r.end.Segment)), Offset: r.end.Offset, End: r.written.Offset, Lost: r.lost, Why: row.reason}
+func (r *replay) corruption(row recoveryRow) *CorruptionError {
+	e := &CorruptionError{Segment: r.end.Segment, File: r.path(segmentName(r.end.Segment)), Offset: r.end.Offset, End: r.written.Offset, Lost: r.lost, Why: row.reason}
 	if r.why != nil {
 		e.Why = r.why.Error()
 	}
@@ -163,6 +205,7 @@ func (r *replay) corruption(row recoveryRow) error {
 		e.Proof = row.reason
 	}
 	if row.place == placeHead {
+		e.Segment = r.badHead
 		e.File, e.Offset, e.End, e.Why = r.path(segmentName(r.badHead)), 0, headFixed, r.whyHead.Error()
 		if r.nextSound.Segment == r.badHead {
 			e.End = r.nextSound.Offset

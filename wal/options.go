@@ -24,6 +24,9 @@ type Options struct {
 	// SegmentSize is the size of a segment file in bytes, 64 MiB by default. Smaller ones give space back in smaller
 	// pieces, and roll more often. A batch that does not fit into one gets a larger segment of its own.
 	SegmentSize int64
+	// Mend lets Open go on where the log is damaged (docs/decisions/0023-repair-of-the-log.md): what is lost is in Recovered, and the
+	// caller sees to it that nobody relies on it. Without it nothing damaged is opened.
+	Mend bool
 }
 
 const (

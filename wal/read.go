@@ -105,6 +105,9 @@ func (l *Log) readPieces(pieces []piece, low raft.Index, entries []raft.Entry, b
 		rest := buf[int64(p.offset)-start:][:p.bytes]
 		for index := p.first; index < p.end; index++ {
 			e, after, err := cutChecked(rest, p.group, index)
+			if err != nil && len(entries) > 0 {
+				return entries, bytes, true, nil // who asks for the rest is told
+			}
 			if err != nil {
 				return nil, 0, false, l.badRead(p, index, int64(p.offset)+int64(p.bytes)-int64(len(rest)), err)
 			}
@@ -144,7 +147,7 @@ func (l *Log) badRead(p piece, index raft.Index, offset int64, err error) error 
 		lost.Term = g.termAt(index)
 	}
 	return &CorruptionError{
-		File: l.path(segmentName(p.file.number)), Offset: offset, End: int64(p.offset) + int64(p.bytes),
+		Segment: p.file.number, File: l.path(segmentName(p.file.number)), Offset: offset, End: int64(p.offset) + int64(p.bytes),
 		Why: err.Error(), Proof: "the frame was sound when it was written", Lost: []LostRun{lost},
 	}
 }

@@ -12,6 +12,10 @@ import (
 // situation that is in the table too, and does what is left.
 func (l *Log) recover(r *replay, row recoveryRow, report *Report) error {
 	l.prepare.wanted.Store(true)
+	var err error
+	if l.doubts, err = l.readDoubts(l.identity); err != nil {
+		return err
+	}
 	if err := l.removeUnused(r, row); err != nil {
 		return err
 	}
@@ -31,6 +35,9 @@ func (l *Log) recover(r *replay, row recoveryRow, report *Report) error {
 		}
 	}
 	if err := l.settle(r); err != nil {
+		return err
+	}
+	if err := l.mendOnDisk(&r.damage, report); err != nil {
 		return err
 	}
 	if err := l.repairVotes(r, report); err != nil {

@@ -33,6 +33,11 @@ type replay struct {
 	firstEnd  int64     // where the segment in front of the first one ended
 
 	batches, entries, bytes uint64
+
+	// mending: what is damaged below the highest mark, which is known, is passed over where it has a name. groups is nil where
+	// only the damage matters.
+	mending bool
+	damage  damage
 }
 
 // proof is a mark and who made it.
@@ -101,6 +106,11 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 		return false, nil
 	}
 	h, err := w.readHead(number)
+	if why := err; r.mending && errors.As(why, new(*unsound)) {
+		if h, err = r.passHead(w, i == 0, number); h == nil && err == nil {
+			err = why
+		}
+	}
 	if errors.As(err, new(*unsound)) {
 		if i == 0 {
 			r.stop, r.end, r.why = placeFirstHead, Position{number, 0}, err
@@ -130,6 +140,11 @@ func (r *replay) segment(i int, number uint64) (more bool, err error) {
 		r.end = Position{number, 0}
 		return false, nil
 	}
+	if r.damage.statesLost {
+		for _, c := range h.groups {
+			r.adopt(number-1, c)
+		}
+	}
 	if lost, err := r.groups.agree(h.groups); err != nil {
 		r.stop, r.why, r.lost = placeContradiction, err, lost
 		r.end = Position{number, 0}
@@ -155,6 +170,16 @@ func (r *replay) body(w *window) (more bool, err error) {
 	for {
 		r.stop, r.why = placeBody, nil
 		err := w.readBatch(&b, r.end, salt)
+		passing := r.mending && r.end.Less(r.proof.mark)
+		if errors.As(err, new(*unsound)) && passing {
+			r.why = err
+			if err = r.passPlace(w); err == nil {
+				continue
+			}
+			if errors.Is(err, errNoPlace) {
+				err = r.why
+			}
+		}
 		if errors.Is(err, errNothing) {
 			r.why = errNothing
 			return true, nil
@@ -163,12 +188,19 @@ func (r *replay) body(w *window) (more bool, err error) {
 			r.believe(b.mark, func() string { return fmt.Sprintf("the batch at byte %d of %s", b.at.Offset, w.name) })
 			err = w.verify(&b)
 		}
+		if errors.As(err, new(*unsound)) && passing {
+			err = r.passFrames(w, &b)
+		}
 		if errors.As(err, new(*unsound)) {
 			r.why = err
 			return false, nil
 		}
 		if err != nil {
 			return false, err
+		}
+		if r.groups == nil {
+			r.end.Offset = b.end()
+			continue
 		}
 		if err := r.groups.apply(&b); err != nil {
 			r.stop, r.why = placeContradiction, err

@@ -57,7 +57,7 @@ func (f files) segments() (numbers []uint64, others []string, err error) {
 			numbers = append(numbers, number)
 			continue
 		}
-		if _, ok := parseName(name, directorySuffix); !ok && name != lockName && name != voteNames[0] && name != voteNames[1] {
+		if _, ok := parseName(name, directorySuffix); !ok && name != lockName && name != voteNames[0] && name != voteNames[1] && !isRepairFile(name) {
 			others = append(others, name)
 		}
 	}

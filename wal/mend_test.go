@@ -1,0 +1,130 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/balsadb/balsa/vfs"
+)
+
+func mendOptions() Options {
+	o := powerOptions()
+	o.Mend = true
+	return o
+}
+
+// healed is how a damaged log came to be whole again.
+type healed struct {
+	entries int  // that had to be fetched
+	doubt   bool // it was put aside
+}
+
+// heal opens a damaged log, gives it what it misses from what the peers hold, and checks that nothing differs then, nor at the next start.
+func heal(t *testing.T, place string, disk *vfs.Mem, peers model) (h healed) {
+	t.Helper()
+	l, r, err := Open(disk, "wal", mendOptions())
+	if err != nil {
+		t.Fatalf("%s: %v", place, err)
+	}
+	for _, g := range r.Groups {
+		if g.Doubt {
+			checkDoubt(t, r.Groups, peers)
+			return healed{doubt: true}
+		}
+		for _, run := range g.Damaged {
+			if _, err := l.Read(g.Group, run.First, run.First+1, 1); !errors.As(err, new(*CorruptionError)) {
+				t.Fatalf("reading a lost entry: %v", err)
+			}
+			want := peers[g.Group]
+			list := want.entries[run.First-want.before.Index-1 : run.Last-want.before.Index]
+			if list[0].Term() != run.Term || list[len(list)-1].Term() != run.Term {
+				t.Fatalf("%v is said to be lost, it is of term %d", run, list[0].Term())
+			}
+			n, err := l.Mend(list)
+			if err != nil || n < len(list) {
+				t.Fatalf("%v: mended %d, %v", run, n, err)
+			}
+			h.entries += len(list)
+		}
+		if left := l.Damaged(g.Group); len(left) > 0 {
+			t.Fatalf("still damaged: %v", left)
+		}
+	}
+	check := func(l *Log, groups []GroupState) {
+		t.Helper()
+		for i := range groups { // a commit index is a lower bound, and what a lost header said of it is not missed
+			want := peers[groups[i].Group]
+			if groups[i].Commit > want.commit {
+				t.Fatalf("commit index %d, want at most %d", groups[i].Commit, want.commit)
+			}
+			groups[i].Commit, groups[i].Damaged = want.commit, nil
+			if g := &groups[i]; g.Before.Index < want.before.Index { // so is a floor, as long as what is above it is there
+				g.Before, g.Runs[0].First = want.before, want.before.Index+1
+			}
+		}
+		if d := peers.differs(l, groups); d != "" {
+			t.Fatalf("%s: %s", place, d)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(l, r.Groups)
+	l, r, err = Open(disk, "wal", mendOptions()) // what is damaged and was replaced, or given up, stays so
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range r.Groups {
+		if g.Damaged != nil || g.Doubt {
+			t.Fatalf("at the next start: %+v", g)
+		}
+	}
+	check(l, r.Groups)
+	return h
+}
+
+// checkDoubt: what could not be named is not there, and terms and votes are.
+func checkDoubt(t *testing.T, groups []GroupState, want model) {
+	t.Helper()
+	if len(groups) != len(want) {
+		t.Fatalf("%d groups, want %d", len(groups), len(want))
+	}
+	for _, g := range groups {
+		if g.HardState != want[g.Group].hard || !g.Doubt || g.Last != 0 {
+			t.Fatalf("got %+v, want hard state %+v, in doubt, and empty", g, want[g.Group].hard)
+		}
+	}
+}
+
+// TestE44FlipsAreMended: whatever byte of a log rots, the log opens, what is lost is named or known to be doubtful, and once it is fetched
+// the log is what it was, at this start and at the next.
+func TestE44FlipsAreMended(t *testing.T) {
+	for least, steps := range map[int][]step{10000: scriptedHistory(), 4000: cutHistory()} {
+		whole, want := provedLog(t, steps)
+		outcomes := map[string]int{}
+		const step = 37
+		for name, bytes := range image(t, whole) {
+			if name == lockName {
+				continue
+			}
+			for off := int64(0); off < int64(len(bytes)); off += step {
+				disk := whole.Clone()
+				disk.Flip("wal/"+name, off, 1<<(off%8))
+				h := heal(t, fmt.Sprintf("%s byte %d", name, off), disk, want)
+				switch {
+				case h.doubt:
+					outcomes["put aside"]++
+				case h.entries > 0:
+					outcomes["fetched"]++
+				default:
+					outcomes["nothing to fetch"]++
+				}
+			}
+		}
+		t.Log(outcomes)
+		if outcomes["fetched"] < least/2/step {
+			t.Errorf("%v", outcomes)
+		}
+	}
+}
