@@ -39,6 +39,9 @@ type applier struct {
 	// unflushed counts the bytes of log that were applied since the flusher was last called.
 	unflushed int
 	err       error // set once the group is fenced
+	// lost is why there is no state to apply anything to; see rebuild.go. epoch counts the states that there were before.
+	lost  error
+	epoch uint64
 }
 
 // applyBatch is what one turn of the loop has for the applier. The applier hands it back empty, with what came of it.
@@ -53,6 +56,9 @@ type applyBatch struct {
 	restored Position              // a snapshot that the state machine took; such a batch has nothing else
 	covered  *raft.ConfigurationAt // of it
 	results  []forwardedResult
+
+	epoch uint64 // of the state that the entries are for, or of what is reported
+	lost  *loss  // the state was lost; such a batch has nothing else
 }
 
 type forwardedResult struct {
@@ -78,7 +84,7 @@ func (b *applyBatch) reset() {
 	clear(b.waits)
 	clear(b.results)
 	*b = applyBatch{
-		replica: b.replica,
+		replica: b.replica, epoch: b.epoch,
 		entries: b.entries[:0], waiters: b.waiters[:0], waits: b.waits[:0], results: b.results[:0],
 	}
 }
@@ -94,7 +100,11 @@ func (a *applier) turn(now actor.Instant) actor.Instant {
 func (a *applier) applyInbox() {
 	batches := a.inbox.Take()
 	for i, b := range batches {
-		a.add(b)
+		if b.epoch == a.epoch {
+			a.add(b)
+		} else {
+			a.pass(b)
+		}
 		if b.stop != nil && a.err == nil {
 			a.apply()
 			a.err = b.stop
@@ -102,6 +112,7 @@ func (a *applier) applyInbox() {
 		if i < len(batches)-1 {
 			a.hold(b.waits)
 			b.reset()
+			b.epoch = a.epoch
 			a.loop.applied.Post(b)
 		}
 	}
@@ -113,7 +124,7 @@ func (a *applier) applyInbox() {
 	a.hold(last.waits)
 	a.wakeWaits()
 	last.reset()
-	last.applied = a.applied.Index
+	last.applied, last.epoch = a.applied.Index, a.epoch
 	last.results, a.results = a.results, last.results
 	a.loop.applied.Post(last)
 }
@@ -144,9 +155,11 @@ func (a *applier) add(b *applyBatch) {
 
 // apply gives the batch to the state machine and answers who waits for its commands.
 func (a *applier) apply() {
-	if a.batch.Position.Index > a.applied.Index && a.err == nil {
+	if a.batch.Position.Index > a.applied.Index && a.out() == nil {
 		start := a.group.host.scheduler.Now()
-		if err := a.call(); err != nil {
+		if err := a.call(); errors.Is(err, ErrStateDamaged) {
+			a.lose(err)
+		} else if err != nil {
 			a.fence(err)
 		} else {
 			a.applied = a.batch.Position
@@ -183,8 +196,8 @@ func (a *applier) adopt(e raft.Entry) {
 func (a *applier) snapshot() (state Snapshot, at Position, runtime []byte, err error) {
 	machine, ok := a.machine.(Snapshotter)
 	switch {
-	case a.err != nil:
-		return nil, at, nil, a.err
+	case a.out() != nil:
+		return nil, at, nil, a.out()
 	case !ok:
 		return nil, at, nil, fmt.Errorf("a %T cannot give a snapshot", a.machine)
 	}
@@ -210,7 +223,7 @@ func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
 	if a.err != nil {
 		return a.err
 	}
-	if entry.Position.Index > a.applied.Index {
+	if entry.Position.Index > a.applied.Index || a.lost != nil {
 		task := a.group.beginTask(&snapshotTask{stage: SnapshotRestoring}, entry.Position, 0)
 		covered, err := w.restore(entry, a.machine.(Snapshotter), func(f *snapshot.File) io.Reader {
 			task.total.Store(f.Size())
@@ -223,7 +236,7 @@ func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
 		if err != nil {
 			return err
 		}
-		a.applied = entry.Position
+		a.applied, a.lost = entry.Position, nil
 		if covered != nil {
 			a.configuration = covered
 			a.group.settled.Store(covered)
@@ -232,7 +245,7 @@ func (a *applier) restore(w *snapshotWorker, entry snapshot.Entry) error {
 		a.unflushed = 0
 		a.wakeWaits()
 	}
-	a.loop.applied.Post(&applyBatch{replica: a.replica, restored: entry.Position, covered: a.configuration})
+	a.loop.applied.Post(&applyBatch{replica: a.replica, epoch: a.epoch, restored: entry.Position, covered: a.configuration})
 	return nil
 }
 
@@ -268,7 +281,7 @@ func (a *applier) fence(cause error) {
 func (a *applier) answer() {
 	commands := a.batch.Commands
 	local, bytes, used := 0, 0, 0
-	for used < len(a.waiters) && (a.waiters[used].index <= a.applied.Index || a.err != nil) {
+	for used < len(a.waiters) && (a.waiters[used].index <= a.applied.Index || a.out() != nil) {
 		w := &a.waiters[used]
 		for len(commands) > 0 && commands[0].Index < w.index {
 			commands = commands[1:]
@@ -311,8 +324,8 @@ func (a *applier) answerForwarded(w *waiter, commands []Command) {
 // was appended as: where its index holds another term's entry, its own was lost, and this member cannot say more (E47).
 func (a *applier) missed(w *waiter, commands []Command) error {
 	switch {
-	case a.err != nil:
-		return a.err
+	case a.out() != nil:
+		return a.out()
 	case len(commands) == 0 || commands[0].Index != w.index || commands[0].Term != w.term:
 		return ErrLeaderChanged
 	}
@@ -333,8 +346,8 @@ func (a *applier) hold(waits []appliedWait) {
 // wakeWaits tells those whose index is applied; all of them once the group is fenced.
 func (a *applier) wakeWaits() {
 	used := 0
-	for used < len(a.waits) && (a.waits[used].index <= a.applied.Index || a.err != nil) {
-		a.waits[used].answer(a.group, a.err)
+	for used < len(a.waits) && (a.waits[used].index <= a.applied.Index || a.out() != nil) {
+		a.waits[used].answer(a.group, a.out())
 		used++
 	}
 	n := copy(a.waits, a.waits[used:])
@@ -354,7 +367,7 @@ func (w *appliedWait) answer(g *Group, err error) {
 		return
 	}
 	g.release(1, w.bytes)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrStateLost) { // who lost his state reads nothing here before it has this index
 		g.refused(1)
 		w.done(Result{}, unknown(err))
 		return
@@ -395,6 +408,10 @@ func (f *flusher) turn(now actor.Instant) actor.Instant {
 		err = guarded(func() (err error) { durable, err = f.machine.Durable(); return err })
 	}
 	r := f.replica
+	if errors.Is(err, ErrStateDamaged) {
+		f.group.loseState(err)
+		return actor.Never
+	}
 	f.loop.control.Post(func() {
 		if err != nil {
 			r.fence(err)

@@ -23,7 +23,7 @@ func (r *replica) durableTo(at Position) {
 }
 
 func (r *replica) cut(at Position) {
-	if _, ok := r.config.StateMachine.(Snapshotter); !ok || r.stopped != nil {
+	if _, ok := r.config.StateMachine.(Snapshotter); !ok || r.stopped != nil || r.lost != nil {
 		return
 	}
 	// What the loop has not heard to be applied yet stays; it is heard soon, and cut then.

@@ -9,11 +9,11 @@ import (
 
 // Errors of three kinds, so that a caller knows what may be done again.
 //
-// Never appended: ErrNoLeader, ErrOverloaded, ErrTooLarge, ErrTransferring, ErrClosed, ErrFenced, ErrExpired.
+// Never appended: ErrNoLeader, ErrOverloaded, ErrTooLarge, ErrTransferring, ErrClosed, ErrFenced, ErrStateLost, ErrExpired.
 // Nothing of the command is in any log and nothing of it will ever be applied: it is safe to try again.
 //
 // Unknown: ErrOutcomeUnknown. The command may have been applied, or may be applied later. It wraps why nobody
-// can tell: ErrLeaderChanged, ErrConnectionBroke, ErrClosed, ErrFenced, ErrExpired or the context's error.
+// can tell: ErrLeaderChanged, ErrConnectionBroke, ErrClosed, ErrFenced, ErrStateLost, ErrExpired or the context's error.
 //
 // Everything else that a command can come to is its result, which the state machine decides.
 var (
@@ -39,6 +39,11 @@ var (
 	// ErrFenced is wrapped where the group was stopped on this host because going on would not be safe: its state machine
 	// failed or panicked, an assertion of the protocol failed, or the log's disk did. Other groups go on, save after a disk failure.
 	ErrFenced = errors.New("group fenced on this host")
+	// ErrStateLost says that this member's state is of no use and is being rebuilt: it is read nowhere here, and a leader of that kind
+	// appends nothing and hands over. Other members go on. See Rebuilder.
+	ErrStateLost = errors.New("the state of this group is of no use on this host, and is being rebuilt")
+	// ErrStateDamaged is to be wrapped by errors of a Rebuilder, and of what it hands out, that say that the stored state is damaged.
+	ErrStateDamaged = errors.New("the stored state is damaged")
 	// ErrMembersFixed says that the members of a group cannot change, since its state machine does not store who they are.
 	ErrMembersFixed = errors.New("the members of this group cannot change")
 	// ErrTransferFailed says that a leadership transfer did not come about; the leader, whoever it is, goes on.

@@ -157,6 +157,10 @@ func (r *replica) results(items []wire.Result) {
 		switch item.Code {
 		case wire.CodeApplied:
 			result := Result{Index: item.Index, Term: item.Term, Value: item.Value}
+			if r.lost != nil {
+				r.lost.atLeast = max(r.lost.atLeast, item.Index)
+				r.recoverTo = max(r.recoverTo, item.Index)
+			}
 			r.batch().waits = append(r.batch().waits, appliedWait{index: item.Index, done: p.done, result: result, bytes: len(p.entry)})
 			p.settled, p.proposal = true, proposal{}
 		case wire.CodeChangeRefused:

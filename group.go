@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/balsadb/balsa/internal/actor"
@@ -43,7 +44,9 @@ type Group struct {
 	settled               atomic.Pointer[raft.ConfigurationAt]
 	fenced                atomic.Pointer[fencedError]
 	recovered             atomic.Bool
+	lost                  atomic.Pointer[loss]
 	ready                 chan struct{}
+	readyOnce             sync.Once
 	stopped               atomic.Bool
 }
 
@@ -87,6 +90,17 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	g.applier = &applier{group: g, loop: h.loop, replica: g.replica, machine: config.StateMachine, applied: restored.Applied,
 		configuration: restored.Configuration}
 	g.replica.applier = g.applier
+	if restored.StateLost {
+		l := newLoss(errLostAtStart, 0)
+		if machine, ok := config.StateMachine.(Rebuilder); ok {
+			if cause := machine.Lost(); cause != nil {
+				l = newLoss(cause, 0)
+			}
+		}
+		g.lost.Store(l)
+		g.applier.lost, g.replica.lost = l.err, l
+		g.replica.reportLoss()
+	}
 	if machine, durable := config.StateMachine.(DurableStateMachine); durable {
 		g.flusher = &flusher{group: g, loop: h.loop, replica: g.replica, machine: machine}
 		g.applier.flusher = g.flusher
@@ -112,7 +126,9 @@ func (r *replica) join() {
 			r.guard(func() { r.raft.PeerConnected(r.now(), o.peer) })
 		}
 	}
-	r.durableTo(r.durable)
+	if r.lost == nil {
+		r.durableTo(r.durable)
+	}
 	w := l.host.snapshots
 	w.inbox.Post(func() { w.shelf(r) })
 	r.checkRecovered()
@@ -138,7 +154,8 @@ func (g *Group) Applied() Index { return Index(g.applied.Load()) }
 // it, not even reads that may be stale (E50). Read barriers wait by themselves.
 func (g *Group) Ready() <-chan struct{} { return g.ready }
 
-// Recovered reports whether Ready is closed.
+// Recovered reports whether the state may be served: Ready is closed, and the state was not lost since, or was rebuilt to where it
+// had been. It costs nothing: ask it before each read that does not wait for a barrier.
 func (g *Group) Recovered() bool { return g.recovered.Load() }
 
 // Err returns why the group was fenced on this host; nil while it works. It wraps ErrFenced.

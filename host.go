@@ -126,6 +126,12 @@ func (h *Host) StartGroup(config GroupConfig) (*Group, error) {
 func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Position, err error) {
 	state := h.recovered[config.ID]
 	restored = state.Restored(Position{})
+	if machine, ok := config.StateMachine.(Rebuilder); ok {
+		if cause := h.unusable(machine, restored.Before); cause != nil {
+			durable, err = h.rebuild(config, machine, cause, &restored)
+			return restored, durable, err
+		}
+	}
 	switch machine := config.StateMachine.(type) {
 	case DurableStateMachine:
 		restored.Applied, err = machine.Applied()
@@ -146,6 +152,11 @@ func (h *Host) restore(config GroupConfig) (restored raft.Restored, durable Posi
 			return restored, durable, fmt.Errorf("group %d: %w", config.ID, err)
 		}
 		durable = restored.Applied
+	}
+	if _, ok := config.StateMachine.(Snapshotter); ok && restored.Before.Index > restored.Applied.Index && restored.Applied.Index == 0 {
+		h.config.Logger.Error("no snapshot on this disk reaches the log; this member starts without a state and asks its leader", groupAttr(config.ID))
+		restored.StateLost = true
+		return restored, durable, nil
 	}
 	if restored.Before.Index > restored.Applied.Index {
 		return restored, durable, fmt.Errorf("group %d: its log begins after index %d, and its state machine has applied no more than index %d: "+

@@ -138,6 +138,11 @@ func (l *loop) takePacket(from MemberID, p *wire.Packet) {
 			r.results(p.Results.Items)
 			l.touch(r)
 		}
+	case p.Request != nil:
+		if r := l.replicas[p.Request.Group]; r != nil {
+			r.stateRequested(p.Request)
+			l.touch(r)
+		}
 	case p.Report != nil:
 		w, report := l.host.snapshots, p.Report
 		w.inbox.Post(func() { w.report(report) })
@@ -198,8 +203,13 @@ func (l *loop) takeApplied() {
 		for i := range b.results {
 			l.answerForwarded(r, b.results[i].to, b.results[i].result)
 		}
-		r.noteRestored(b.restored, b.covered)
-		r.noteApplied(b.applied)
+		if b.lost != nil {
+			r.loseState(b.lost)
+		}
+		if b.epoch == r.epoch {
+			r.noteRestored(b.restored, b.covered)
+			r.noteApplied(b.applied)
+		}
 		r.recycle(b)
 		l.touch(r)
 	}
@@ -211,6 +221,11 @@ func (l *loop) takeReads() {
 		if r.stopped != nil {
 			r.group.reading.Add(-1)
 			q.done(0, r.stopped)
+			continue
+		}
+		if r.lost != nil {
+			r.group.reading.Add(-1)
+			q.done(0, r.lost.err)
 			continue
 		}
 		r.arriving = append(r.arriving, q.done)

@@ -160,6 +160,8 @@ func (r *replica) propose() {
 	r.proposals = r.spare[:0]
 	r.spare = batch
 	switch {
+	case r.leadership.Role == raft.Leader && r.lost != nil:
+		r.refuseAll(batch)
 	case r.leadership.Role == raft.Leader:
 		r.append(r.changeMembers(batch))
 	case r.leadership.Leader != 0:

@@ -34,7 +34,10 @@ type replica struct {
 	saidRemoved bool
 
 	applied   Index // what the applier has reported
-	recoverTo Index // what the log had recorded as committed when this host started; 0 once applied
+	recoverTo Index // what the log had recorded as committed when this host started, or what was applied when the state was lost
+
+	lost  *loss  // why there is no state; see rebuild.go
+	epoch uint64 // as the applier's
 
 	durable         Position // of the state machine, when the group was started
 	cutAt           Index    // the log begins after it
@@ -84,6 +87,7 @@ func (r *replica) step() {
 		r.raft.Tick(r.now())
 	}
 	r.expire()
+	r.seekState()
 	r.propose()
 	r.read()
 	if r.raft.HasOutput() {
@@ -175,6 +179,7 @@ func (r *replica) batch() *applyBatch {
 		} else {
 			r.out = &applyBatch{replica: r}
 		}
+		r.out.epoch = r.epoch
 	}
 	return r.out
 }
@@ -205,6 +210,7 @@ func (r *replica) noteRestored(at Position, covered *raft.ConfigurationAt) {
 		return
 	}
 	r.applied = max(r.applied, at.Index)
+	r.regainState(at)
 	r.note(event{what: "snapshot installed", term: at.Term, index: at.Index})
 	r.guard(func() { r.raft.Install(r.now(), at, covered) })
 	r.group.committed.Store(max(r.group.committed.Load(), uint64(at.Index)))
@@ -214,8 +220,8 @@ func (r *replica) noteRestored(at Position, covered *raft.ConfigurationAt) {
 
 // checkRecovered opens the group for reads once the state is where it was known to be before the restart (E50).
 func (r *replica) checkRecovered() {
-	if r.applied >= r.recoverTo && !r.group.recovered.Swap(true) {
-		close(r.group.ready)
+	if r.lost == nil && r.applied >= r.recoverTo && !r.group.recovered.Swap(true) {
+		r.group.readyOnce.Do(func() { close(r.group.ready) })
 	}
 }
 

@@ -139,6 +139,7 @@ func (w *snapshotWorker) offered(chunk *wire.SnapshotChunk) *snapshotReceipt {
 			} else {
 				useful, later = r.raft.SnapshotRelayed(r.now(), c.offer)
 			}
+			useful = useful && r.wantsState(c.offer.At)
 		})
 		l.touch(r)
 		w.inbox.Post(func() { w.judged(c, r, useful, later) })

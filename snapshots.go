@@ -205,12 +205,17 @@ func groupAttr(id GroupID) slog.Attr { return slog.Uint64("group", uint64(id)) }
 // recover gives a state machine in memory the newest snapshot that is whole, and returns its position, and the configuration that
 // it covers. A damaged one is passed over: the log may reach back further.
 func (w *snapshotWorker) recover(id GroupID, machine Snapshotter) (at Position, covered *raft.ConfigurationAt, err error) {
+	return w.recoverFrom(id, machine, 0)
+}
+
+// recoverFrom is recover with snapshots that are not older than an index.
+func (w *snapshotWorker) recoverFrom(id GroupID, machine Snapshotter, atLeast Index) (at Position, covered *raft.ConfigurationAt, err error) {
 	all, err := w.spool.List()
 	if err != nil {
 		return at, nil, err
 	}
 	for _, entry := range slices.Backward(all) {
-		if entry.Group != id {
+		if entry.Group != id || entry.Position.Index < atLeast {
 			continue
 		}
 		if covered, err = w.restore(entry, machine, func(f *snapshot.File) io.Reader { return f }); err == nil {

@@ -58,6 +58,21 @@ type Snapshotter interface {
 	Restore(at Position, r io.Reader) error
 }
 
+// Rebuilder is a durable state machine that survives damage of its own state: what it cannot vouch for it gives up, and is given a
+// sound state in its place, from another member or from the log. Without it such damage fences the group on this host.
+type Rebuilder interface {
+	DurableStateMachine
+	Snapshotter
+	// Lost returns why the opened state is of no use; nil where it is sound as far as is known. It is called once, at the start, and
+	// where it returns an error Applied and Durable are not called.
+	Lost() error
+	// Lose gives the state up, durably: until a Restore has returned nil, now and after a restart, Apply fails, nothing is read, and
+	// Restore takes a snapshot of any position. It is called between batches, and only where Lost returned nil.
+	Lose(cause error) error
+	// Reset replaces a state that was given up by an empty one, durably, which is then given the whole log.
+	Reset() error
+}
+
 // Snapshot is the state of one moment. Later batches do not change it, and do not wait for it: WriteTo runs beside Apply,
 // on another goroutine, and may take as long as its writer does. One goroutine uses it at a time.
 type Snapshot interface {

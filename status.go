@@ -23,6 +23,8 @@ type Status struct {
 	// Behind is why this member could not install the snapshot that it needs, with what to do about it; nil where none failed, or one
 	// was installed since. The leader tries again; the member goes on voting, and its state stays what it was.
 	Behind error
+	// Lost is why this member's state is of no use and is being rebuilt, nil while it has one. It goes on voting; ErrStateLost.
+	Lost error
 }
 
 // Status returns the member's view of its group. It works on a fenced group too; the error is ErrClosed or the context's.
@@ -52,6 +54,7 @@ func (r *replica) status() Status {
 	return Status{
 		Group: r.config.ID, Member: r.loop.host.config.Member, Status: r.raft.Status(), Now: r.now(),
 		Pending: int(r.group.pending.Load()), Held: len(r.held), Recovered: r.group.Recovered(), Fenced: r.group.Err(), Behind: r.group.Behind(),
+		Lost: r.group.Lost(),
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 	TroubleFenced   = "fenced"    // the group was stopped on this host
 	TroubleDisk     = "disk"      // the log's disk failed: the host takes part in nothing
 	TroubleDiskFull = "disk-full" // the log cannot be written for want of space
+	TroubleState    = "state"     // this member's state is of no use, and is being rebuilt
 	TroubleSnapshot = "snapshot"  // the snapshot that this member needs could not be installed
 )
 

@@ -18,6 +18,9 @@ var (
 	ErrClosed = errors.New("engine: closed")
 	// ErrFailed is wrapped by every error of an engine that has met an error of its disk. It stays failed.
 	ErrFailed = errors.New("engine: failed")
+	// ErrDamaged is wrapped where what is stored is not what was written: bytes have changed, a file is missing or cannot be read. What
+	// says so was not used for any answer. An engine that has met it has failed; one that cannot even be opened says so from Open.
+	ErrDamaged = errors.New("engine: damaged")
 )
 
 // Reader reads. Keys and values that it returns are valid until the reader is closed or, for an iterator, moved.

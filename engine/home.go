@@ -10,8 +10,12 @@ var ErrUncertain = errors.New("engine: it is not known which state a restart wil
 // Home is where one state's engine lives, and where its successor is made beside it. Whatever happens, a restart
 // finds one of them, whole. Methods have one caller at a time; the engines may be in use meanwhile.
 type Home interface {
-	// Open returns the current engine, which is new and empty the first time. It is called once.
+	// Open returns the current engine, which is new and empty the first time. It is called once. An error that wraps ErrDamaged says that
+	// the current engine is of no use; another one can be made with Begin all the same.
 	Open() (Engine, error)
+	// Condemn says that the current engine is of no use, durably: every later Open says so with an error that wraps ErrDamaged and
+	// has the reason, until another engine was committed. The engine itself stays as it is, also where it is open.
+	Condemn(reason string) error
 	// Begin returns a new and empty engine, which nobody finds before Commit. There is one at a time.
 	Begin() (Engine, error)
 	// Commit flushes the engine that Begin returned, and makes it the current one in one step that a power cut does not

@@ -13,6 +13,8 @@ type MemoryHome struct {
 	current *Memory
 	next    *Memory   // between Begin and Commit or Abort
 	former  []*Memory // those that may still be open
+
+	condemned string // why the current one is of no use
 }
 
 var _ Home = (*MemoryHome)(nil)
@@ -27,14 +29,25 @@ func (h *MemoryHome) Crash() *MemoryHome {
 	if h.next != nil {
 		_ = h.next.Close()
 	}
-	return &MemoryHome{current: h.current.Crash()}
+	return &MemoryHome{current: h.current.Crash(), condemned: h.condemned}
 }
 
 // Open implements Home.
 func (h *MemoryHome) Open() (Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.condemned != "" {
+		return nil, fmt.Errorf("%w: the state was found to be of no use earlier: %s", ErrDamaged, h.condemned)
+	}
 	return h.current, nil
+}
+
+// Condemn implements Home.
+func (h *MemoryHome) Condemn(reason string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.condemned = reason
+	return nil
 }
 
 // Begin implements Home.
@@ -59,7 +72,7 @@ func (h *MemoryHome) Commit(next Engine) error {
 		return err
 	}
 	h.former = append(slices.DeleteFunc(h.former, (*Memory).isClosed), h.current)
-	h.current, h.next = h.next, nil
+	h.current, h.next, h.condemned = h.next, nil, ""
 	return nil
 }
 

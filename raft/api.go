@@ -131,6 +131,8 @@ type Restored struct {
 	// Configurations are the log's entries of that kind, in order.
 	Configuration  *ConfigurationAt
 	Configurations []Entry
+	// StateLost: the state machine's state is of no use, or does not reach the log, so that it holds nothing; Applied is zero. See Raft.LoseState.
+	StateLost bool
 }
 
 // Write is what the log must make durable. Writes are made in the order in which they were given, and

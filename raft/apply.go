@@ -11,6 +11,8 @@ type applying struct {
 	fetching Fetch
 	fetched  []Entry
 	retryAt  Instant
+	// lost: the state machine has no state. Nothing is handed out until it is given one (Install).
+	lost bool
 }
 
 type handout struct {
@@ -30,10 +32,29 @@ func (a *applying) installed(index Index) {
 	a.done(index)
 }
 
+// LoseState says that the state machine's state is of no use any more: it holds nothing, whatever was said to be applied. Log and vote
+// are sound. Nothing is handed out, and nothing forgotten of the log, before Install has told of a state at or above the place where
+// the log begins. Meanwhile this member votes and acknowledges as before; it stands back in elections.
+func (r *Raft) LoseState(now Instant) {
+	r.advance(now)
+	r.loseState()
+}
+
+func (r *Raft) loseState() {
+	before := r.log.before.Index
+	r.apply = applying{handed: before, applied: before, lost: true}
+}
+
+// regainState goes on behind the state that the state machine was given.
+func (r *Raft) regainState(at Index) {
+	r.apply = applying{handed: at, applied: at}
+	r.members.unknown = false
+}
+
 // mayHandOut reports whether committed entries wait and there is room for them (E22).
 func (r *Raft) mayHandOut() bool {
 	a := &r.apply
-	return a.handed < r.commit && a.bytes < r.config.Limits.ApplyingBytes
+	return !a.lost && a.handed < r.commit && a.bytes < r.config.Limits.ApplyingBytes
 }
 
 // takeCommitted returns the next committed entries, or asks for them to be read.
@@ -152,5 +173,9 @@ func (r *Raft) areOurs(fetch Fetch, entries []Entry) bool {
 
 // evict drops durable entries from memory beyond the bound, but none that is still to be handed out.
 func (r *Raft) evict() {
-	r.log.cache.evict(min(r.log.stable, r.apply.handed), r.config.Limits.CacheBytes)
+	needed := r.apply.handed
+	if r.apply.lost {
+		needed = r.commit // it is read again when there is a state to apply it to
+	}
+	r.log.cache.evict(min(r.log.stable, needed), r.config.Limits.CacheBytes)
 }

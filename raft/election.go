@@ -18,6 +18,9 @@ type election struct {
 // would otherwise split the vote for ever (E04).
 func (r *Raft) drawElectionTimeout() {
 	r.election.timeout = r.config.ElectionTimeout + time.Duration(r.random(int64(r.config.ElectionTimeout)))
+	if r.apply.lost {
+		r.election.timeout += 2 * r.config.ElectionTimeout // somebody who has a state shall lead, if anybody can
+	}
 	r.election.at = r.now.Add(r.election.timeout)
 }
 

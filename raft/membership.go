@@ -26,6 +26,9 @@ type membership struct {
 	history []ConfigurationAt
 	joint   bool // the last one is joint
 	alone   bool // this member is the only one that votes in it
+	// unknown: the state that knew the configuration is lost. The first one may be long out of date: as long as the log holds no later
+	// one, this member must not campaign by it.
+	unknown bool
 	told    membershipTold
 }
 
@@ -57,6 +60,18 @@ func (r *Raft) restoreMembership(restored *Restored) error {
 	r.members.told = membershipTold{index: ^Index(0)}
 	r.enforce()
 	return nil
+}
+
+// learnConfiguration takes over the configuration that a state covers, where this member had lost what it knew.
+func (r *Raft) learnConfiguration(covered *ConfigurationAt) {
+	h := r.members.history
+	if covered == nil || covered.Index <= h[0].Index {
+		return
+	}
+	later := slices.DeleteFunc(slices.Clone(h), func(c ConfigurationAt) bool { return c.Index <= covered.Index })
+	r.members.history = append([]ConfigurationAt{*covered}, later...)
+	r.enforce()
+	r.settleMembership()
 }
 
 // noteConfigurations looks for configurations among entries that were appended to the log.
@@ -282,6 +297,9 @@ func (r *Raft) abdicate() {
 // committed and it votes in the one before. In the latter case it may be the only one that has what the others need, and
 // they elect it without its own vote (E35; dissertation 4.2.2).
 func (r *Raft) electable() bool {
+	if r.members.unknown && r.members.current().Index == 0 {
+		return false
+	}
 	if r.self.voter || r.self.former {
 		return true
 	}

@@ -61,6 +61,10 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 	r.settleMembership()
 	r.members.told = membershipTold{r.members.current().Index, r.Membership().Committed}
 	r.apply.start(max(restored.Applied.Index, r.log.before.Index))
+	if restored.StateLost {
+		r.loseState()
+		r.members.unknown = restored.Before.Index > 0 && restored.Configuration == nil
+	}
 	r.reads.lastAsked = ReadID(config.Random())
 	r.out.reported = Leadership{Role: Follower, Term: r.hard.Term}
 	r.election.hint = hint{at: Never, unled: true}
@@ -107,7 +111,10 @@ func (s *Restored) check(group GroupID) error {
 	if previous.Term > s.HardState.Term {
 		return bad("its last entry is of term %d, its hard state of term %d", previous.Term, s.HardState.Term)
 	}
-	if s.Applied.Index < s.Before.Index {
+	if s.StateLost && s.Applied.Index > 0 {
+		return bad("its state is lost, and has index %d applied", s.Applied.Index)
+	}
+	if s.Applied.Index < s.Before.Index && !s.StateLost {
 		return bad("the state machine holds index %d, the log begins after %d: the entries between are missing", s.Applied.Index, s.Before.Index)
 	}
 	if s.Commit > max(s.Last, s.Applied.Index) {

@@ -74,7 +74,7 @@ func (r *Raft) SnapshotFailed(now Instant, to MemberID) {
 }
 
 // SnapshotOffered reports whether the snapshot is of use: it is from this term's leader, and above what is
-// committed here. It is a sign of life of that leader as an append is. It may be asked again while the snapshot
+// committed here; to a member that lost its state any is that reaches its log. It is a sign of life of that leader as an append is. It may be asked again while the snapshot
 // arrives, and before it is restored.
 //
 // What was taken once stays good whoever leads then: it holds nothing but what was committed.
@@ -98,7 +98,12 @@ func (r *Raft) SnapshotOffered(now Instant, offer SnapshotOffer) bool {
 		return false
 	}
 	r.followLeader(from)
-	return offer.At.Index > r.commit
+	return r.useful(offer.At)
+}
+
+// useful reports whether a state at a position is worth having.
+func (r *Raft) useful(at Position) bool {
+	return at.Index > r.commit || r.apply.lost && at.Index >= r.log.before.Index
 }
 
 // SnapshotRelayed is SnapshotOffered for a snapshot that another follower sends on the leader's behalf. That it comes says nothing of
@@ -113,7 +118,7 @@ func (r *Raft) SnapshotRelayed(now Instant, offer SnapshotOffer) (useful, later 
 	if from := r.peer(offer.From); offer.Term > r.hard.Term || r.role != Follower || r.leader != offer.From || from == nil || from.Life != offer.FromLife {
 		return false, true
 	}
-	return offer.At.Index > r.commit, false
+	return r.useful(offer.At), false
 }
 
 // wellFormed checks what can be checked of an offer by itself.
@@ -133,7 +138,7 @@ func (o *SnapshotOffer) wellFormed() bool {
 //	above, and the log has another term   | begins anew after it (E26): nothing above it can be good
 //
 // In each case the leader is answered. Where the log begins anew the configuration that the snapshot covers is the one in force (E29); it
-// is nil where no entry up to the position holds one.
+// is nil where no entry up to the position holds one. A member that lost its state goes on from the position, whichever row it is.
 func (r *Raft) Install(now Instant, at Position, covered *ConfigurationAt) {
 	r.advance(now)
 	if at.Term > r.hard.Term {
@@ -145,7 +150,13 @@ func (r *Raft) Install(now Instant, at Position, covered *ConfigurationAt) {
 	} else if term, known := r.log.term(at.Index); known && term != at.Term {
 		assert(false, "a snapshot at %d has term %d there, and term %d is committed", at.Index, at.Term, term)
 	}
-	r.apply.installed(at.Index)
+	if r.apply.lost {
+		assert(at.Index >= r.log.before.Index, "a state of index %d was installed, and the log begins after %d", at.Index, r.log.before.Index)
+		r.learnConfiguration(covered)
+		r.regainState(at.Index)
+	} else {
+		r.apply.installed(at.Index)
+	}
 	r.evict()
 	if r.role != Leader {
 		// It is committed, so whoever leads in this term has it too.

@@ -40,6 +40,15 @@ type PeerStatus struct {
 	Connected        bool
 }
 
+// Life returns this member's incarnation.
+func (r *Raft) Life() Incarnation { return r.life }
+
+// Knows reports whether a member, in this incarnation, has a seat in the configuration in force.
+func (r *Raft) Knows(m Member) bool {
+	seat := r.members.current().Seat(m.ID)
+	return seat != nil && seat.Life == m.Life
+}
+
 // Status returns a snapshot of the member. It copies a few words per member.
 func (r *Raft) Status() Status {
 	s := Status{

@@ -68,9 +68,10 @@ func (r *Raft) tickTransfer() {
 	}
 }
 
-// onTimeoutNow campaigns at once, without asking first: the leader itself wants it (E09).
+// onTimeoutNow campaigns at once, without asking first: the leader itself wants it (E09). A member without a state lets the
+// transfer fail: it could answer nobody.
 func (r *Raft) onTimeoutNow(from *progress, _ Message) {
-	if from.ID == r.leader && r.electable() {
+	if from.ID == r.leader && r.electable() && !r.apply.lost {
 		r.campaign(true)
 	}
 }

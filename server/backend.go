@@ -31,6 +31,8 @@ type Group interface {
 	Counters() balsa.Counters
 	// Err returns why the group does not work on this member any more; nil while it does. It is cheap.
 	Err() error
+	// Lost returns why the store's state is of no use and is being rebuilt, nil while it has one. Nothing is read from it meanwhile. It is cheap.
+	Lost() error
 	// Ready is closed once the store has caught up with what this member's own log knew to be committed when it
 	// was started. Nothing is read from the store before (E50).
 	Ready() <-chan struct{}

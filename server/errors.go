@@ -26,6 +26,7 @@ import (
 //	never appended: handing over         Unavailable, leader changed
 //	never appended: too many, too large  ResourceExhausted, InvalidArgument
 //	never appended: closing, fenced      Unavailable, server stopped
+//	never appended: no state here        Unavailable, it is being rebuilt
 //	the client's time is up              Unavailable, request timed out
 //	the client went away                 Unavailable, … possibly due to connection lost
 //
@@ -66,6 +67,8 @@ func refusal(err error) error {
 		return rpctypes.ErrGRPCTimeout
 	case errors.Is(err, balsa.ErrClosed), errors.Is(err, balsa.ErrFenced):
 		return rpctypes.ErrGRPCStopped
+	case errors.Is(err, balsa.ErrStateLost), errors.Is(err, balsa.ErrStateDamaged):
+		return errRebuilding
 	}
 	return apiError(err)
 }
@@ -87,6 +90,9 @@ func apiError(err error) error {
 	}
 	return status.Error(codes.Unknown, err.Error())
 }
+
+// errRebuilding is the answer of a member whose state is of no use at the moment. Clients go on at another one.
+var errRebuilding = status.Error(codes.Unavailable, "balsa: the state of this member is damaged and is being rebuilt from the others")
 
 // again reports whether a request that certainly had no effect may do better in a moment, because the
 // group is between two leaders.

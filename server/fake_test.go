@@ -100,6 +100,8 @@ func (g *fakeGroup) Err() error {
 	}
 	return nil
 }
+func (g *fakeGroup) Lost() error { return nil }
+
 func (g *fakeGroup) Ready() <-chan struct{} { return g.ready }
 
 // newStore returns an empty store in memory, and a group that applies to it one command at a time.

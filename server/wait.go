@@ -74,6 +74,9 @@ func (s *Server) readable(ctx context.Context, stale bool) error {
 }
 
 func (s *Server) recovered(ctx context.Context) error {
+	if err := s.group.Lost(); err != nil {
+		return refusal(err)
+	}
 	select {
 	case <-s.group.Ready():
 		return nil

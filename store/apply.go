@@ -39,7 +39,7 @@ func (s *Store) Apply(batch *balsa.Batch) error {
 		// Whatever the engine did with the batch, readers go on seeing the state before it.
 		e.finish()
 		e.counters, e.members, e.alarms, e.quota = saved, savedMembers, savedAlarms, savedQuota
-		s.failure = fmt.Errorf("store: applying up to index %d: %w", batch.Position.Index, err)
+		s.failure = damaged(fmt.Errorf("store: applying up to index %d: %w", batch.Position.Index, err))
 		return s.failure
 	}
 	e.remember()
@@ -72,7 +72,7 @@ func (e *execution) remember() {
 func (s *Store) forgetFlushed() error {
 	durable, err := s.Durable()
 	if err != nil {
-		return fmt.Errorf("store: asking how far the state is durable: %w", err)
+		return damaged(fmt.Errorf("store: asking how far the state is durable: %w", err))
 	}
 	s.writer.unflushed.flushed(durable.Index)
 	return nil

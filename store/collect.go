@@ -30,6 +30,7 @@ type collection struct {
 	wanted int64 // the compact revision
 	// crowded says that the census may have a bucket to cut, or none at all.
 	crowded bool
+	starts  int // engines that it has begun with
 	progress
 }
 
@@ -79,6 +80,7 @@ func (c *collection) start(p progress, compacted int64, crowded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted, c.progress, c.crowded = compacted, p, crowded
+	c.starts++
 	c.moved.Broadcast()
 }
 
@@ -237,7 +239,8 @@ type CollectOptions struct {
 	Pause time.Duration
 }
 
-// RunCollector removes garbage as it comes, until the context ends (the error is its) or the engine fails. A
+// RunCollector removes garbage as it comes, until the context ends (the error is its) or the engine fails. Where that is damaged it
+// goes on with the one that takes its place. A
 // server runs it on a goroutine of its own; a simulated one calls CollectGarbage.
 //
 //balsa:edge it waits, for work and between steps
@@ -255,8 +258,14 @@ func (s *Store) RunCollector(ctx context.Context, options CollectOptions) error 
 		if err := c.wait(ctx, func() bool { return c.target != c.done || c.wanted != c.done || c.crowded }); err != nil {
 			return err
 		}
-		if _, err := s.tidy(ctx, options.Batch); err != nil {
-			return err
+		starts := c.started()
+		if _, err := s.tidy(ctx, options.Batch); s.noticed(err) != nil {
+			if !isDamage(err) {
+				return err
+			}
+			if err := c.wait(ctx, func() bool { return c.starts > starts }); err != nil {
+				return err
+			}
 		}
 		pause.Reset(options.Pause)
 		select {
@@ -265,6 +274,12 @@ func (s *Store) RunCollector(ctx context.Context, options CollectOptions) error 
 		case <-pause.C:
 		}
 	}
+}
+
+func (c *collection) started() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.starts
 }
 
 // WaitCollected returns when the garbage of all compactions up to the given revision is removed.

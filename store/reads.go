@@ -32,7 +32,7 @@ func (s *Store) read(requested int64, answer func(*view, moment) error) error {
 		err = errors.Join(answer(&v, now.moment()), v.close())
 		now.engine.leave()
 		if s.state.Load().compacted <= rev {
-			return err
+			return s.noticed(err)
 		}
 		if requested > 0 {
 			return rpctypes.ErrGRPCCompacted
@@ -56,7 +56,7 @@ func (s *Store) readSnapshot(answer func(*view, moment) error) error {
 		v := view{layout: s.layout, reader: snapshot, census: now.census, at: now.revision}
 		err := errors.Join(answer(&v, now.moment()), v.close(), snapshot.Close())
 		now.engine.leave()
-		return err
+		return s.noticed(err)
 	}
 }
 

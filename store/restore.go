@@ -45,6 +45,8 @@ func (s *Store) mayRestore(at balsa.Position) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	switch applied := s.writer.applied; {
+	case s.home != nil && s.lost != nil:
+		return nil
 	case s.failure != nil:
 		return s.failure
 	case s.home == nil:
@@ -68,6 +70,7 @@ func (s *Store) turnTo(next engine.Engine, found contents) error {
 		return err
 	}
 	former, batch := s.engine, s.writer.batch
+	s.lost, s.failure = nil, nil
 	s.adopt(next, found, newUnflushed(0, generationKeys))
 	_ = batch.Close()
 	former.retire()

@@ -16,6 +16,9 @@ type Options struct {
 	Group balsa.GroupID
 	// WatchBounds bounds what is kept for watchers.
 	WatchBounds WatchBounds
+	// OnDamage is told that a read has met damage: records that contradict each other, where an engine saw nothing wrong. It is called
+	// from reads, and must not block. What Apply meets it returns.
+	OnDamage func(error)
 }
 
 // Store is the key-value model of one group. It implements balsa.DurableStateMachine and balsa.Snapshotter; reads may run
@@ -32,6 +35,8 @@ type Store struct {
 	writing sync.Mutex
 	writer  execution
 	failure error // of the engine; nothing is applied after it
+	lost    error // why the state is of no use, nil where it is; see lose.go
+	onError func(error)
 
 	collection collection
 	hub        hub
@@ -62,16 +67,28 @@ func Open(e engine.Engine, options Options) (*Store, error) { return open(e, nil
 
 // OpenHome opens a group's store in the engine of a home, which is the group's alone: Restore replaces that engine. The
 // home stays the caller's to close, and the store must not be used afterwards.
+//
+// A state that is damaged does not keep the store from being opened: Lost says why it is of no use, and Restore or Reset replace it.
 func OpenHome(home engine.Home, options Options) (*Store, error) {
 	e, err := home.Open()
-	if err != nil {
+	if err == nil {
+		var s *Store
+		if s, err = open(e, home, options); err == nil || !isDamage(err) {
+			return s, err
+		}
+		_ = e.Close() // it is of no use, and what it says is known
+		if condemned := home.Condemn(err.Error()); condemned != nil {
+			return nil, errors.Join(err, condemned)
+		}
+	}
+	if !isDamage(err) {
 		return nil, err
 	}
-	return open(e, home, options)
+	return openLost(home, options, err)
 }
 
 func open(e engine.Engine, home engine.Home, options Options) (*Store, error) {
-	s := &Store{home: home, layout: layout{uint64(options.Group)}, chunkBytes: defaultChunkBytes}
+	s := &Store{home: home, layout: layout{uint64(options.Group)}, chunkBytes: defaultChunkBytes, onError: options.OnDamage}
 	found, err := s.load(e)
 	if err != nil {
 		return nil, err
@@ -108,17 +125,17 @@ func (s *Store) Durable() (balsa.Position, error) {
 		return balsa.Position{}, nil
 	}
 	if err != nil {
-		return balsa.Position{}, err
+		return balsa.Position{}, damaged(err)
 	}
 	durable, err := decodeCounters(value)
-	return durable.applied, err
+	return durable.applied, damaged(err)
 }
 
 // Flush implements balsa.DurableStateMachine. It may run concurrently with Apply.
 func (s *Store) Flush() error {
 	now := s.use()
 	defer now.engine.leave()
-	return now.engine.Flush()
+	return damaged(now.engine.Flush())
 }
 
 // Runtime returns what the last batch that had a Runtime held; nil where none had.

@@ -104,13 +104,20 @@ func (m *member) openDirectory() (err error) {
 }
 
 func (m *member) openStore() (err error) {
-	home := pebble.NewHome(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger})
+	home := pebble.NewHome(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger, OnDamage: m.stateDamaged})
 	m.onClose(home.Close)
-	if m.store, err = store.OpenHome(home, store.Options{Group: theGroup}); err != nil {
+	if m.store, err = store.OpenHome(home, store.Options{Group: theGroup, OnDamage: m.stateDamaged}); err != nil {
 		return err
 	}
 	m.collectGarbage()
 	return nil
+}
+
+// stateDamaged has the state rebuilt. What is noticed before the group has started is noticed again.
+func (m *member) stateDamaged(err error) {
+	if group := m.started.Load(); group != nil {
+		group.StateDamaged(err)
+	}
 }
 
 // collectGarbage has what was compacted removed, beside everything else, for as long as the store is open.

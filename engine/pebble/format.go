@@ -24,6 +24,8 @@ func checkFormat(files vfs.FS, dir string) error {
 	switch {
 	case err == nil && found == formatLine:
 		return nil
+	case err == nil && oneBitOff(found, formatLine):
+		return writeFormat(files, dir)
 	case err == nil:
 		return fmt.Errorf("engine: %s has the format %q, this build reads %q: use the version of balsa that wrote it",
 			dir, strings.TrimSpace(found), strings.TrimSpace(formatLine))
@@ -43,12 +45,16 @@ func checkFormat(files vfs.FS, dir string) error {
 }
 
 func readFormat(files vfs.FS, dir string) (string, error) {
-	file, err := files.Open(files.PathJoin(dir, formatFile))
+	return readSmall(files, files.PathJoin(dir, formatFile))
+}
+
+func readSmall(files vfs.FS, name string) (string, error) {
+	file, err := files.Open(name)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, 256))
+	text, err := io.ReadAll(io.LimitReader(file, 4096))
 	return string(text), err
 }
 

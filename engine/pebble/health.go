@@ -19,6 +19,8 @@ type health struct {
 	once     sync.Once
 	first    error // set before failed is closed
 	mu       sync.Mutex
+	onDamage func(error) // nil for nobody
+	told     atomic.Bool
 	opened   atomic.Bool // a failure while opening is the opener's to report: nobody waits then
 }
 
@@ -33,10 +35,18 @@ func (h *health) fail(cause error) error {
 	if h.first == nil {
 		h.first = fmt.Errorf("%w: %w", engine.ErrFailed, cause)
 		close(h.failed)
-		h.logger.Error("the state engine failed; the replica stops, and needs a restart once its disk is well",
-			"error", cause)
+		h.logger.Error("the state engine failed", "error", cause)
 	}
 	return h.first
+}
+
+// damaged is fail where what is stored is not what was written. Who opened the engine is told beside.
+func (h *health) damaged(cause error) error {
+	err := h.fail(fmt.Errorf("%w: %w", engine.ErrDamaged, cause))
+	if h.opened.Load() && h.onDamage != nil && !h.told.Swap(true) {
+		h.onDamage(err)
+	}
+	return err
 }
 
 // err returns the first error, wrapped in engine.ErrFailed; nil while all is well.
@@ -73,7 +83,7 @@ func (h *health) events(p *pressure) *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { _ = h.fail(fmt.Errorf("in the background: %w", err)) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			_ = h.fail(fmt.Errorf("corruption in %s: %w", info.Path, info.Details))
+			_ = h.damaged(fmt.Errorf("corruption in %s: %w", info.Path, info.Details))
 		},
 		FlushEnd:      func(pebble.FlushInfo) { p.relieved() },
 		CompactionEnd: func(pebble.CompactionInfo) { p.relieved() },

@@ -8,7 +8,6 @@ import (
 
 	"github.com/balsadb/balsa/engine"
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Home keeps engines in numbered directories beside each other:
@@ -27,7 +26,8 @@ type Home struct {
 
 	mu        sync.Mutex
 	at        pointer
-	current   *Engine
+	current   *Engine // nil before Open, and where that found damage
+	opened    bool
 	next      *Engine // between Begin and Commit or Abort
 	former    []*Engine
 	uncertain error // wraps engine.ErrUncertain once that is so
@@ -46,18 +46,24 @@ func NewHome(dir string, options Options) *Home {
 func (h *Home) Open() (engine.Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.current != nil {
+	if h.closed || h.opened {
 		return nil, fmt.Errorf("engine: %s was opened before", h.dir)
 	}
-	at, err := findCurrent(h.options.FS, h.dir)
+	at, err := findCurrent(h.options, h.dir)
+	if err == nil {
+		err = checkCondemned(h.options.FS, h.dir, at)
+	}
+	var e *Engine
+	if err == nil {
+		e, err = open(at.path(h.options.FS, h.dir), h.options, h.cache)
+	}
+	if errors.Is(err, engine.ErrDamaged) {
+		h.at, h.opened = at, true
+	}
 	if err != nil {
 		return nil, err
 	}
-	e, err := open(at.path(h.options.FS, h.dir), h.options, h.cache)
-	if err != nil {
-		return nil, err
-	}
-	h.at, h.current = at, e
+	h.at, h.current, h.opened = at, e, true
 	// Only now, when Pebble has locked the directory, is it certain that nobody else uses what is here.
 	if err := removeOthers(h.options.FS, h.dir, at); err != nil {
 		h.options.Logger.Warn("what an interrupted change of the state left is still there", "error", err)
@@ -70,7 +76,7 @@ func (h *Home) Begin() (engine.Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.closed || h.current == nil:
+	case h.closed || !h.opened:
 		return nil, engine.ErrClosed
 	case h.uncertain != nil:
 		return nil, h.uncertain
@@ -111,11 +117,17 @@ func (h *Home) Commit(next engine.Engine) error {
 		return err
 	}
 	old, oldAt := h.current, h.at
-	h.former = append(slices.DeleteFunc(h.former, (*Engine).isClosed), old)
 	h.current, h.at, h.next = h.next, number, nil
 	h.current.flushEvery = 0
+	if old == nil || old.isClosed() { // it was damaged
+		if err := removeOthers(h.options.FS, h.dir, number); err != nil {
+			h.options.Logger.Warn("the damaged state is still there, and is removed at the next start", "error", err)
+		}
+		return nil
+	}
+	h.former = append(slices.DeleteFunc(h.former, (*Engine).isClosed), old)
 	old.closed = func() {
-		if err := removeEngine(h.options.FS, h.dir, oldAt); err != nil {
+		if err := errors.Join(removeEngine(h.options.FS, h.dir, oldAt), removeVerdict(h.options.FS, h.dir)); err != nil {
 			h.options.Logger.Warn("the former state is still there, and is removed at the next start", "error", err)
 		}
 	}
@@ -193,22 +205,3 @@ func (h *Home) Close() error {
 }
 
 func (e *Engine) isClosed() bool { return e.gate.isClosed() }
-
-// findCurrent says where the current engine is, and gives a new directory its first.
-func findCurrent(files vfs.FS, dir string) (pointer, error) {
-	at, found, err := readPointer(files, dir)
-	if err != nil {
-		return 0, err
-	}
-	if !found {
-		return firstPointer, makeHome(files, dir)
-	}
-	if at <= firstPointer {
-		return at, nil // the first one may not be there yet
-	}
-	if _, err := readFormat(files, at.path(files, dir)); err != nil {
-		return 0, fmt.Errorf("engine: %s names the state %s, which cannot be read: %w; "+
-			"put it back from a backup, or start this member with an empty directory", files.PathJoin(dir, formatFile), at, err)
-	}
-	return at, nil
-}

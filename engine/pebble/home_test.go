@@ -3,6 +3,7 @@ package pebble_test
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -341,46 +342,152 @@ func (w *turn) outcome(t *testing.T, fs *vfs.MemFS) string {
 	return ""
 }
 
-// TestHomeRefuses gives homes that are damaged, foreign, of a later format, or without what they name: each is refused
-// with a sentence that says why, and stays as it was. A build that knows no homes refuses them too.
+// TestHomeRefuses gives a home of a later format, whose line has its checksum: it is refused with a sentence that says why, and stays as it
+// was. A build that knows no homes refuses homes too.
 func TestHomeRefuses(t *testing.T) {
+	fs := turnedHome(t)
+	if _, err := pebble.Open("state", pebble.Options{FS: fs}); err == nil {
+		t.Fatal("a home was opened as an engine")
+	}
+	rewrite(t, fs, "state/BALSA-ENGINE", func(s string) string {
+		text := strings.Replace(s[:strings.Index(s, "checksum")], "format 2", "format 3", 1)
+		return fmt.Sprintf("%schecksum %08x\n", text, crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
+	})
+	before := fs.String()
+	home := pebble.NewHome("state", pebble.Options{FS: fs})
+	defer home.Close()
+	_, err := home.Open()
+	if want := `has the format "balsa engine format 3", this build reads "balsa engine format 2"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want an error with %q", err, want)
+	}
+	if errors.Is(err, engine.ErrDamaged) {
+		t.Errorf("a later format is taken for damage: %v", err)
+	}
+	if after := fs.String(); after != before {
+		t.Errorf("the directory was changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+// turnedHome returns a disk with a home in "state" whose current engine is the second one.
+func turnedHome(t *testing.T) *vfs.MemFS {
+	t.Helper()
+	fs := vfs.NewMem()
+	w := startTurn(t, fs)
+	if w.replace(); w.err != nil {
+		t.Fatal(w.err)
+	}
+	if err := w.home.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fs
+}
+
+// TestHomeOfDamagedFiles damages what names the current engine, and what the engine consists of. Where it is certain which state is current
+// the home opens; else it says that there is damage, and another engine can be made in the place of what is there.
+func TestHomeOfDamagedFiles(t *testing.T) {
 	pointing := func(change func(string) string) func(*vfs.MemFS) {
 		return func(fs *vfs.MemFS) { rewrite(t, fs, "state/BALSA-ENGINE", change) }
 	}
+	another := func(fs *vfs.MemFS) { _ = fs.MkdirAll("state/0000000000000007", 0o755) }
 	for name, c := range map[string]struct {
 		damage func(*vfs.MemFS)
-		want   string
+		opens  bool
 	}{
-		"later format": {pointing(func(s string) string { return strings.Replace(s, "format 2", "format 3", 1) }),
-			`has the format "balsa engine format 3", this build reads "balsa engine format 2"`},
-		"flipped":  {pointing(func(s string) string { return strings.Replace(s, "0002", "0003", 1) }), "is damaged"},
-		"cut":      {pointing(func(s string) string { return s[:40] }), "is damaged"},
-		"longer":   {pointing(func(s string) string { return s + "x" }), "is damaged"},
-		"nameless": {func(fs *vfs.MemFS) { _ = fs.Remove("state/BALSA-ENGINE") }, "but no BALSA-ENGINE that names it"},
-		"lost":     {func(fs *vfs.MemFS) { _ = fs.RemoveAll("state/0000000000000002") }, "names the state 0000000000000002, which cannot be read"},
+		"pointer flipped":          {pointing(func(s string) string { return strings.Replace(s, "0002", "0003", 1) }), true},
+		"pointer's format flipped": {pointing(func(s string) string { return strings.Replace(s, "format 2", "format 3", 1) }), true},
+		"pointer cut":              {pointing(func(s string) string { return s[:40] }), true},
+		"pointer longer":           {pointing(func(s string) string { return s + "x" }), true},
+		"pointer missing":          {func(fs *vfs.MemFS) { _ = fs.Remove("state/BALSA-ENGINE") }, true},
+		"pointer flipped, and two states": {func(fs *vfs.MemFS) {
+			pointing(func(s string) string { return strings.Replace(s, "0002", "0003", 1) })(fs)
+			another(fs)
+		}, false},
+		"pointer missing, and two states": {func(fs *vfs.MemFS) {
+			_ = fs.Remove("state/BALSA-ENGINE")
+			another(fs)
+		}, false},
+		"state missing": {func(fs *vfs.MemFS) { _ = fs.RemoveAll("state/0000000000000002") }, false},
+		"engine's format flipped": {func(fs *vfs.MemFS) {
+			rewrite(t, fs, "state/0000000000000002/BALSA-ENGINE", func(s string) string { return strings.Replace(s, "1", "3", 1) })
+		}, true},
+		"engine's format missing": {func(fs *vfs.MemFS) { _ = fs.Remove("state/0000000000000002/BALSA-ENGINE") }, false},
+		"manifest flipped": {func(fs *vfs.MemFS) {
+			rewrite(t, fs, "state/0000000000000002/MANIFEST-000001", func(s string) string { return s[:20] + string(s[20]^1) + s[21:] })
+		}, false},
+		"options flipped": {func(fs *vfs.MemFS) {
+			rewrite(t, fs, "state/0000000000000002/OPTIONS-000003", func(s string) string { return strings.Replace(s, "balsa.engine.v1", "balsa.engine.v0", 1) })
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fs := vfs.NewMem()
-			w := startTurn(t, fs)
-			if w.replace(); w.err != nil {
-				t.Fatal(w.err)
+			fs := turnedHome(t)
+			c.damage(fs)
+			home := pebble.NewHome("state", pebble.Options{FS: fs})
+			e, err := home.Open()
+			if c.opens {
+				if err != nil {
+					t.Fatalf("it does not open: %v", err)
+				}
+				if value, err := e.Get([]byte("new001")); err != nil || len(value) != 1000 {
+					t.Errorf("the current state answers %q, %v", value, err)
+				}
+				if err := home.Close(); err != nil {
+					t.Fatal(err)
+				}
+				return
 			}
-			if err := w.home.Close(); err != nil {
+			if !errors.Is(err, engine.ErrDamaged) {
+				t.Fatalf("got %v, want damage", err)
+			}
+			replaced(t, fs, home)
+		})
+	}
+}
+
+// replaced gives a home whose current engine is of no use another one, which a restart finds.
+func replaced(t *testing.T, fs *vfs.MemFS, home *pebble.Home) {
+	t.Helper()
+	next, err := home.Begin()
+	if err == nil {
+		err = errors.Join(setKey(next, "rebuilt", "x"), home.Commit(next), home.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	home = pebble.NewHome("state", pebble.Options{FS: fs})
+	e, err := home.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	if value, err := e.Get([]byte("rebuilt")); err != nil || string(value) != "x" {
+		t.Errorf("the state that replaced the damaged one answers %q, %v", value, err)
+	}
+	if _, err := e.Get([]byte("new001")); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("the damaged state is still there: %v", err)
+	}
+}
+
+// TestCondemnedState condemns a state that opens: no restart takes it for good, not even where the verdict itself is damaged, until another one
+// has taken its place.
+func TestCondemnedState(t *testing.T) {
+	for name, damage := range map[string]func(string) string{
+		"sound": func(s string) string { return s }, "flipped": func(s string) string { return strings.Replace(s, "0002", "0003", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := turnedHome(t)
+			home := pebble.NewHome("state", pebble.Options{FS: fs})
+			if _, err := home.Open(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := pebble.Open("state", pebble.Options{FS: fs}); err == nil {
-				t.Fatal("a home was opened as an engine")
+			if err := errors.Join(home.Condemn("it differs from\nthe others"), home.Close()); err != nil {
+				t.Fatal(err)
 			}
-			c.damage(fs)
-			before := fs.String()
-			home := pebble.NewHome("state", pebble.Options{FS: fs})
-			defer home.Close()
-			if _, err := home.Open(); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want an error with %q", err, c.want)
+			rewrite(t, fs, "state/BALSA-CONDEMNED", damage)
+			home = pebble.NewHome("state", pebble.Options{FS: fs})
+			if _, err := home.Open(); !errors.Is(err, engine.ErrDamaged) || !strings.Contains(err.Error(), "it differs from the others") {
+				t.Fatalf("got %v, want damage with the reason", err)
 			}
-			if after := fs.String(); after != before {
-				t.Errorf("the directory was changed from\n%s\nto\n%s", before, after)
-			}
+			replaced(t, fs, home)
 		})
 	}
 }

@@ -26,6 +26,9 @@ type Options struct {
 	// statistics are off. The caller writes no more than an eighth of MemTableBytes (16 MiB by default here)
 	// before the first Flush, and no more than a quarter between two.
 	Deterministic bool
+	// OnDamage is told, once for each engine, that what it has stored is not what it wrote. The engine has failed then. It is called
+	// from wherever that was noticed, and must not block.
+	OnDamage func(error)
 
 	readOnly bool
 }

@@ -42,18 +42,19 @@ func Open(dir string, options Options) (*Engine, error) {
 // open is Open with a cache that may be shared.
 func open(dir string, options Options, cache *pebble.Cache) (*Engine, error) {
 	health := newHealth(options.Logger)
+	health.onDamage = options.OnDamage
 	fs := &failStopFS{FS: options.FS, health: health}
 	if err := checkFormat(fs, dir); err != nil {
 		return nil, err
 	}
 	pressure := newPressure(options)
-	db, err := pebble.Open(dir, options.pebble(fs, cache, health, pressure))
+	db, err := openDatabase(dir, options.pebble(fs, cache, health, pressure))
 	if failed := health.err(); err == nil && failed != nil {
 		health.release()
 		err = errors.Join(failed, db.Close())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("engine: opening %s: %w", dir, err)
+		return nil, fmt.Errorf("engine: opening %s: %w", dir, openError(err, health.err() != nil))
 	}
 	health.opened.Store(true)
 	cache.Ref()
@@ -97,10 +98,13 @@ func (e *Engine) get(from pebble.Reader, key []byte) ([]byte, error) {
 	return result, closer.Close()
 }
 
-// readError gives an error of Pebble its meaning here. A read error does not end the engine: the next read may succeed.
+// readError gives an error of Pebble its meaning here. Damage ends the engine; any other read error does not: the next read may succeed.
 func (e *Engine) readError(err error) error {
 	if errors.Is(err, pebble.ErrNotFound) {
 		return engine.ErrNotFound
+	}
+	if isDamage(err) {
+		err = e.health.damaged(err)
 	}
 	return fmt.Errorf("engine: reading %s: %w", e.dir, err)
 }

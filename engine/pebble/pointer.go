@@ -3,12 +3,12 @@ package pebble
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path"
 	"strconv"
 	"strings"
 
+	"github.com/balsadb/balsa/engine"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -58,8 +58,7 @@ func numberOf(files vfs.FS, dir string) (pointer, error) {
 
 func (p pointer) encode() string {
 	text := fmt.Sprintf("%sstate %s\n", homeLine, p)
-	sum := crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli))
-	return fmt.Sprintf("%schecksum %08x\n", text, sum)
+	return text + sealOf(text)
 }
 
 // readPointer reads BALSA-ENGINE. found is false where there is nothing of ours, nor of somebody else.
@@ -73,7 +72,7 @@ func readPointer(files vfs.FS, dir string) (at pointer, found bool, err error) {
 		return 0, false, fmt.Errorf("engine: reading %s: %w", name, err)
 	case text == formatLine:
 		return direct, true, nil
-	case !strings.HasPrefix(text, homeLine):
+	case !strings.HasPrefix(text, homeLine) && (sealed(text) || !strings.Contains(text, "state ")) && !oneBitOff(text, formatLine):
 		line, _, _ := strings.Cut(text, "\n")
 		return 0, false, fmt.Errorf("engine: %s has the format %q, this build reads %q: use the version of balsa that wrote it",
 			dir, line, strings.TrimSpace(homeLine))
@@ -82,8 +81,7 @@ func readPointer(files vfs.FS, dir string) (at pointer, found bool, err error) {
 	number, _, _ := strings.Cut(rest, "\n")
 	at, ok := parsePointer(number)
 	if !ok || at.encode() != text {
-		return 0, false, fmt.Errorf("engine: %s is damaged: %q; put it back from a backup, or start this member with an empty directory",
-			name, text)
+		return 0, false, fmt.Errorf("%w: %s has %q in it", engine.ErrDamaged, name, text)
 	}
 	return at, true, nil
 }
@@ -96,8 +94,7 @@ func checkEmpty(files vfs.FS, dir string) error {
 	}
 	for _, name := range names {
 		if _, ok := parsePointer(name); ok {
-			return fmt.Errorf("engine: %s holds the state %s, but no %s that names it: "+
-				"put that back from a backup, or start this member with an empty directory", dir, name, formatFile)
+			return fmt.Errorf("%w: %s holds the state %s, but no %s that names it", engine.ErrDamaged, dir, name, formatFile)
 		}
 	}
 	if len(names) == 0 {
@@ -191,7 +188,7 @@ func removeOthers(files vfs.FS, dir string, current pointer) error {
 	if current != direct {
 		errs = append(errs, removeEngine(files, dir, direct))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, removeVerdict(files, dir))...)
 }
 
 // removeEngine removes what an engine stored. Of one in the home's own directory that is its files, and no others.

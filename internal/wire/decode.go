@@ -73,6 +73,12 @@ func decodePacket(k kind, body []byte) (Packet, error) {
 	case kindSnapshotNews:
 		news, err := decodeSnapshotNews(body)
 		return Packet{News: news}, err
+	case kindStateRequest:
+		request, err := decodeStateRequest(body)
+		return Packet{Request: request}, err
+	case kindStateDigests:
+		digests, err := decodeStateDigests(body)
+		return Packet{Digests: digests}, err
 	}
 	if len(body) < envelopeHeader {
 		return Packet{}, fmt.Errorf("%d bytes, the addresses alone have %d", len(body), envelopeHeader)

@@ -15,6 +15,8 @@ type Packet struct {
 	Results   *ForwardResults
 	Chunk     *SnapshotChunk
 	Report    *SnapshotReport
+	Request   *StateRequest
+	Digests   *StateDigests
 	Order     *SnapshotOrder
 	News      *SnapshotNews
 }
@@ -30,6 +32,10 @@ func (p *Packet) From() raft.MemberID {
 		return p.Chunk.Source.Sender
 	case p.Report != nil:
 		return p.Report.From
+	case p.Request != nil:
+		return p.Request.From
+	case p.Digests != nil:
+		return p.Digests.From
 	case p.Order != nil:
 		return p.Order.From
 	case p.News != nil:
@@ -119,6 +125,8 @@ const (
 	kindForwardResults    kind = 17
 	kindSnapshotChunk     kind = 24
 	kindSnapshotReport    kind = 25
+	kindStateDigests      kind = 34
+	kindStateRequest      kind = 35
 	kindSnapshotPiece     kind = 36
 	kindSnapshotAnswer    kind = 37
 	kindSnapshotOrder     kind = 38
