@@ -9,6 +9,7 @@ import (
 	"github.com/balsadb/balsa/internal/actor"
 	"github.com/balsadb/balsa/internal/wire"
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/transport"
 )
 
 // A member whose state is of no use, because its tables are damaged, a replica of it differs, or it does not reach its log, keeps its
@@ -181,7 +182,7 @@ func (r *replica) seekState() {
 		if to := furthest(r.raft.Status()); to != 0 {
 			_ = r.raft.Transfer(r.now(), to) // one that is under way goes on
 		}
-	case leader != 0:
+	case leader != 0 && r.loop.host.knows(leader, transport.FeatureStateRepair):
 		s := r.raft.Status()
 		r.loop.outbox(leader).encoder.StateRequest(wire.StateRequest{
 			Group: r.config.ID, From: r.loop.host.config.Member, To: leader, FromLife: r.raft.Life(), Term: s.Term,

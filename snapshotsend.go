@@ -142,8 +142,13 @@ type featured interface {
 // knowsSources reports whether a member's build knows where snapshots come from. One that does not is sent what it knows, from this
 // member's own file and from the beginning.
 func (w *snapshotWorker) knowsSources(member MemberID) bool {
-	t, is := w.host.config.Transport.(featured)
-	return !is || t.PeerFeatures(member)&transport.FeatureSnapshotSources != 0
+	return w.host.knows(member, transport.FeatureSnapshotSources)
+}
+
+// knows reports whether a member's build has a feature.
+func (h *Host) knows(member MemberID, feature transport.Features) bool {
+	t, is := h.config.Transport.(featured)
+	return !is || t.PeerFeatures(member)&feature != 0
 }
 
 // pumpSends goes on with all sends, and returns when it wants to look at them again.

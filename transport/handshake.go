@@ -59,7 +59,7 @@ type dialect struct {
 }
 
 // ours is what this build speaks.
-var ours = dialect{lowest: 1, highest: 1, supported: uint64(FeatureSnapshotSources)}
+var ours = dialect{lowest: 1, highest: 1, supported: uint64(FeatureSnapshotSources | FeatureStateRepair)}
 
 // Features are what a build can do that another of the same protocol version may not. Both ends tell theirs.
 type Features uint64
@@ -67,6 +67,9 @@ type Features uint64
 // FeatureSnapshotSources is to understand pieces of snapshots, and answers to them, that name their source, and what is said
 // between a leader and those who send in its place (packets 36 to 39).
 const FeatureSnapshotSources Features = 1 << 0
+
+// FeatureStateRepair is to understand digests of states, and requests for one (packets 34 and 35).
+const FeatureStateRepair Features = 1 << 1
 
 // card is what both ends say about themselves.
 type card struct {
