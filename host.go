@@ -175,6 +175,7 @@ func (h *Host) diskFailed(err error) {
 	l := h.loop
 	l.control.Post(func() {
 		for _, r := range l.order {
+			r.resign()
 			r.fence(err)
 		}
 	})

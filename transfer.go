@@ -68,6 +68,20 @@ func (r *replica) transfer(to MemberID, done func(error)) {
 	r.loop.touch(r)
 }
 
+// resign has the member that is furthest along campaign at once, where this one leads and is about to stop. It is a hint, and nothing is
+// awaited: what was in flight is answered as unknown.
+func (r *replica) resign() {
+	if r.leadership.Role != raft.Leader {
+		return
+	}
+	r.guard(func() {
+		to := furthest(r.raft.Status())
+		if err := r.raft.Transfer(r.now(), to); err == nil && r.raft.HasOutput() {
+			r.carryOut(r.raft.Output())
+		}
+	})
+}
+
 // furthest returns the connected voter with the longest log that matches the leader's; 0 where there is none.
 func furthest(s raft.Status) (id MemberID) {
 	var match Index

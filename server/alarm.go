@@ -55,7 +55,9 @@ func (s *Server) alarms(kind pb.AlarmType) (list []*pb.AlarmMember) {
 }
 
 // alarmText is how Status lists an alarm, in etcd's words.
-func alarmText(a *pb.AlarmMember) string { return fmt.Sprintf("memberID:%d alarm:%v", a.MemberID, a.Alarm) }
+func alarmText(a *pb.AlarmMember) string {
+	return fmt.Sprintf("memberID:%d alarm:%v", a.MemberID, a.Alarm)
+}
 
 // mayGrow refuses, before it becomes an entry, what the state as this member knows it would refuse: so clients that go on writing under
 // NOSPACE do not fill the log. That the alarm is over is known here as soon as it is applied here.

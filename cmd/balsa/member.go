@@ -179,7 +179,7 @@ func (m *member) openHost() (err error) {
 	id := m.dir.Identity
 	m.host, err = balsa.OpenHost(balsa.HostConfig{
 		Member: id.Member, Cluster: id.Cluster.ID, DataDir: id.ID, FS: m.logFS(), Dir: datadir.LogDir,
-		Transport: m.transport, Logger: m.logger, Observer: m.observer,
+		Transport: m.transport, Logger: m.logger, Observer: watchful{m.observer, m},
 		SegmentSize: int64(m.plan.settings.Count("testing-log-segment-bytes")),
 	})
 	if err != nil {
@@ -217,6 +217,9 @@ func (m *member) logFS() vfs.FS {
 	}
 	if m.plan.settings.Bool("unsafe-no-fsync") {
 		fsys = noSync{fsys}
+	}
+	if file := m.plan.settings.String("testing-fail-log-sync"); file != "" {
+		fsys = failSync{fsys, file}
 	}
 	return fsys
 }

@@ -65,6 +65,8 @@ var operations = Section{"Operations", []Flag{
 var testingOnly = Section{"Testing only", []Flag{
 	{Name: "testing-hold-unsynced-writes", Kind: Bool, Default: "false",
 		Help: "keep what is written to the log in memory until it is synced, so that kill -9 loses what a power cut would"},
+	{Name: "testing-fail-log-sync", Default: "",
+		Help: "a file: once it is there, the next sync of the log fails, as that of a broken disk does"},
 	{Name: "testing-log-segment-bytes", Kind: Count, Default: "0",
 		Help: "make the log's files so small, and cut the log so early, that followers soon need snapshots (0: as usual)"},
 }}
