@@ -179,6 +179,9 @@ func (r *run) add(random *rand.Rand, kind raft.ChangeKind) bool {
 	if o == nil {
 		return false
 	}
+	if gone := r.cluster.ever[random.IntN(len(r.cluster.ever))]; gone.gone && r.members.seated[gone.ID] && random.IntN(2) == 0 { // with the id of one that is no more
+		return o.change(balsa.Change{Kind: kind, Member: gone.ID, Address: gone.Address})
+	}
 	h := o.host()
 	return h != nil && o.change(balsa.Change{Kind: kind, Member: h.ID, Address: h.Address})
 }

@@ -22,8 +22,9 @@ type configurations struct {
 	// entries are those that were ever in a log, in the order of their indexes.
 	entries []configurationEntry
 	views   map[balsa.MemberID]*membersView
-	// committed is the last one that anybody knew to be committed.
+	// committed is the last one that anybody knew to be committed, and all of them by their indexes.
 	committed raft.ConfigurationAt
+	history   []raft.Index
 	// rulings say under which configuration entries were committed, in the order of their indexes.
 	rulings []ruling
 	refused map[balsa.MemberID]bool // whom a client was told not to have been added
@@ -214,7 +215,16 @@ func (x *configurations) checkCommitted(h *Host, s *raft.Status) error {
 			return fmt.Errorf("the configuration of index %d follows that of index %d, as member %d knows it: %w", e.Index, x.committed.Index, h.ID, err)
 		}
 		x.committed = raft.ConfigurationAt{Index: e.Index, Configuration: e.Configuration}
+		x.history = append(x.history, e.Index)
 		x.seat(&x.committed.Configuration)
+	}
+	for i := len(x.history) - 1; i >= 0; i-- {
+		if at := x.history[i]; at <= s.Commit {
+			if has := x.views[h.ID].c.Index; has < at {
+				return fmt.Errorf("member %d's configuration is that of index %d, and it knows index %d to be committed, where there is a later one (E29)", h.ID, has, at)
+			}
+			break
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	leaderWithin   = 40  // election timeouts until somebody leads and is known to the healed members
 	commitWithin   = 40  // until a command that is proposed then is acknowledged
 	convergeWithin = 200 // until all members have applied it
+	undisturbedFor = 5   // that a leader stays where all is well
 )
 
 func (r *run) livenessPhase() {
@@ -41,6 +42,7 @@ func (r *run) livenessPhase() {
 	r.progress("a healed majority", majority)
 	r.heal(r.cluster.Hosts)
 	r.progress("the healed cluster", r.cluster.Hosts)
+	r.undisturbed()
 	r.settleMembers()
 	r.progress("the settled cluster", r.cluster.Hosts)
 	r.settle()
@@ -112,6 +114,28 @@ func (r *run) progress(who string, hosts []*Host) {
 		}
 		return true
 	})
+}
+
+// undisturbed demands that the leader of a healed cluster stays, whoever else there is: learners, and members that were removed and do not know it
+// yet (E35).
+func (r *run) undisturbed() {
+	if r.world.failed == nil {
+		r.world.Run(2 * r.plan.ElectionTimeout) // for what was asked for before
+	}
+	leader := r.cluster.Leader()
+	if r.world.failed != nil || leader == nil {
+		return
+	}
+	before := leader.Group.Leadership()
+	r.world.Run(undisturbedFor * r.plan.ElectionTimeout)
+	if r.world.failed != nil {
+		return
+	}
+	m := leader.life.protocol.Membership()
+	seat := m.Seat(leader.ID)
+	if now := leader.Group.Leadership(); now != before && seat != nil && seat.Role == raft.Voter {
+		r.fail("liveness", fmt.Errorf("member %d led the healed cluster in term %d, and is now %v of term %d: %s", leader.ID, before.Term, now.Role, now.Term, r.describe()))
+	}
 }
 
 // within steps until the condition holds, for so many election timeouts at most.
