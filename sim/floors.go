@@ -35,7 +35,7 @@ var fixedFloors = []floor{
 	{"large values", 80, false},
 	{"compactions", 30, false},
 	{"commands acknowledged", 800, true},
-	{"wide reads", 400, true},
+	{"wide reads", 300, true},
 	{"events told", 4000, true},
 	{"leases expired", 80, false},
 }
