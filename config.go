@@ -113,6 +113,9 @@ type GroupConfig struct {
 	// loop and must not block.
 	OnMembership func(Membership)
 	OnRemoved    func(reason string)
+	// OnDisowned is told, once, that other hosts know this one's disk to be wiped, swapped or an older copy of what it was (ErrDisowned).
+	// The group is fenced then. It is called from the host's loop and must not block.
+	OnDisowned func(cause error)
 }
 
 // GroupLimits bound a group's memory. What is over a bound is refused at once with ErrOverloaded and

@@ -44,6 +44,9 @@ var (
 	ErrStateLost = errors.New("the state of this group is of no use on this host, and is being rebuilt")
 	// ErrStateDamaged is to be wrapped by errors of a Rebuilder, and of what it hands out, that say that the stored state is damaged.
 	ErrStateDamaged = errors.New("the stored state is damaged")
+	// ErrDisowned is why a group was fenced where the other hosts know that this one has lost what it had promised: its disk was wiped,
+	// swapped, or set back to an older copy. It must join again as a new member (E21).
+	ErrDisowned = errors.New("the other members do not take this one for who it says to be")
 	// ErrMembersFixed says that the members of a group cannot change, since its state machine does not store who they are.
 	ErrMembersFixed = errors.New("the members of this group cannot change")
 	// ErrTransferFailed says that a leadership transfer did not come about; the leader, whoever it is, goes on.

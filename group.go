@@ -60,7 +60,8 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	protocol, err := raft.New(raft.Config{
 		Group: config.ID, Self: h.config.Member, Members: config.Members, Configuration: config.Configuration,
 		ElectionTimeout: config.ElectionTimeout, HeartbeatInterval: config.HeartbeatInterval,
-		Random: h.config.Random, Limits: config.Limits.Protocol,
+		Hesitation: hesitation(&restored, config.ElectionTimeout),
+		Random:     h.config.Random, Limits: config.Limits.Protocol,
 	}, restored, raft.Instant(now))
 	if err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type Host struct {
 	dropped         atomic.Uint64
 	malformedFrames atomic.Uint64
 	failed          atomic.Pointer[diskError]
+	disowned        atomic.Pointer[diskError]
 	troubles        troubles
 
 	mu        sync.Mutex // guards what follows: starting and closing, never the path of a command
@@ -117,7 +118,10 @@ func (h *Host) StartGroup(config GroupConfig) (*Group, error) {
 	}
 	h.groups = append(h.groups, g)
 	r := g.replica
-	h.loop.control.Post(func() { r.join() })
+	h.loop.control.Post(func() {
+		r.join()
+		h.disown(r)
+	})
 	return g, nil
 }
 

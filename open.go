@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/balsadb/balsa/internal/bootstrap"
 	"github.com/balsadb/balsa/internal/datadir"
@@ -56,7 +57,14 @@ func Open(options Options) (host *Host, err error) {
 	if err != nil {
 		return nil, closeListener(options.Listener, err)
 	}
-	network, err := options.network(directory.Identity)
+	register, warning, err := datadir.OpenPeers(fs, time.Now)
+	if err != nil {
+		return nil, closeListener(options.Listener, errors.Join(err, directory.Close()))
+	}
+	if warning != nil && options.Logger != nil {
+		options.Logger.Warn(warning.Error())
+	}
+	network, err := options.network(directory.Identity, register)
 	if err != nil {
 		return nil, errors.Join(err, directory.Close())
 	}
@@ -67,7 +75,7 @@ func Open(options Options) (host *Host, err error) {
 	if err != nil {
 		return nil, errors.Join(err, directory.Close())
 	}
-	host.onClose = append(host.onClose, directory.Close)
+	host.onClose = append(host.onClose, register.Close, directory.Close)
 	for _, id := range slices.Sorted(maps.Keys(options.Members)) {
 		host.members = append(host.members, raft.Member{ID: id, Life: firstLife})
 	}
@@ -105,7 +113,7 @@ func (o *Options) url(id MemberID) string {
 }
 
 // network makes the transport. It owns the listener from here on.
-func (o *Options) network(identity datadir.Identity) (transport.Transport, error) {
+func (o *Options) network(identity datadir.Identity, register transport.Register) (transport.Transport, error) {
 	listener := o.Listener
 	if listener == nil {
 		address := cmp.Or(o.Listen, o.Members[o.Member])
@@ -116,7 +124,7 @@ func (o *Options) network(identity datadir.Identity) (transport.Transport, error
 	}
 	tcp, err := transport.NewTCP(transport.TCPConfig{
 		Self:      transport.Identity{Cluster: identity.Cluster.ID, Member: o.Member, Life: firstLife, DataDir: identity.ID},
-		Listeners: []net.Listener{listener}, ServerTLS: o.ServerTLS, ClientTLS: o.ClientTLS, Logger: o.Logger,
+		Listeners: []net.Listener{listener}, ServerTLS: o.ServerTLS, ClientTLS: o.ClientTLS, Logger: o.Logger, Register: register,
 	})
 	if err != nil {
 		return nil, closeListener(listener, err)

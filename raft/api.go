@@ -22,6 +22,9 @@ type Config struct {
 	// DiskStall is how long a leader's own write may take before the leader gives up its office, so that a
 	// member whose disk works can lead (E08). Zero is four election timeouts. Raise it for disks with long hiccups.
 	DiskStall time.Duration
+	// Hesitation is how long after New this member neither votes nor campaigns. For one whose disk is empty: where that was wiped, the
+	// others get the time to say so before a vote is given that the former disk would have refused (E21). At most ElectionTimeout costs a new group nothing.
+	Hesitation time.Duration
 	// Random gives the protocol its only randomness.
 	Random func() uint64
 	Limits Limits

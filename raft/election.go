@@ -12,6 +12,8 @@ type election struct {
 	// transfer: the campaign under way was asked for by the leader.
 	transfer bool
 	hint     hint
+	// hesitates: until then no vote is given, nor asked for (Config.Hesitation).
+	hesitates Instant
 }
 
 // drawElectionTimeout begins a new wait, with a timeout drawn anew: two members that drew the same once
@@ -32,13 +34,16 @@ func (r *Raft) tickElection() {
 	if r.now < r.election.at && !r.hintDue() {
 		return
 	}
-	if !r.electable() || !r.members.alone && r.diskStalled() {
+	if !r.electable() || r.hesitates() || !r.members.alone && r.diskStalled() {
 		r.drawElectionTimeout() // a member whose disk stalls cannot lead, nor one without a vote; the others shall try
 		r.election.hint.at = Never
 		return
 	}
 	r.preCampaign()
 }
+
+// hesitates reports whether this member keeps out of elections yet.
+func (r *Raft) hesitates() bool { return r.now < r.election.hesitates }
 
 // preCampaign asks whether the others would vote for this member in the next term.
 func (r *Raft) preCampaign() {
@@ -152,7 +157,7 @@ func (r *Raft) upToDate(last Position) bool {
 //	no                    | yes                  | yes            | yes
 func (r *Raft) onPreVoteRequest(from *progress, m Message) {
 	request := m.(*PreVoteRequest)
-	grant := !r.sticky() && request.NextTerm > r.hard.Term && r.upToDate(request.Last)
+	grant := !r.sticky() && !r.hesitates() && request.NextTerm > r.hard.Term && r.upToDate(request.Last)
 	r.send(from, &PreVoteResponse{Term: r.hard.Term, NextTerm: request.NextTerm, Granted: grant})
 }
 
@@ -176,7 +181,7 @@ func (r *Raft) onPreVoteResponse(from *progress, m Message) {
 func (r *Raft) onRequestVote(from *progress, m Message) {
 	request := m.(*RequestVote)
 	grant := r.hard.Vote == from.ID
-	if r.hard.Vote == 0 && r.leader == 0 && r.upToDate(request.Last) {
+	if r.hard.Vote == 0 && r.leader == 0 && !r.hesitates() && r.upToDate(request.Last) {
 		grant = true
 		r.become(Follower, r.hard.Term, 0) // a pre-candidate stands back
 		r.castVote(from.ID)

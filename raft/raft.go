@@ -71,6 +71,8 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 	r.drawElectionTimeout()
 	if r.members.alone {
 		r.election.at = now // nobody to wait for
+	} else {
+		r.election.hesitates = now.Add(config.Hesitation)
 	}
 	return r, nil
 }

@@ -3,16 +3,17 @@ package transport
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/balsadb/balsa/raft"
 )
 
-// acquaintance is what is known about another host, on whichever lane it was learnt: where it is, and who it was last.
+// acquaintance is what is known about another host, on whichever lane it was learnt: where it is, and who it is. What outlives the
+// process is in the register.
 type acquaintance struct {
 	mu    sync.Mutex
 	urls  []peerURL // the one that last worked first
-	met   bool      // whether it has been in touch, and as whom
-	known Identity
+	rival rival
 	// features are what its build can do, as it has told last.
 	features Features
 }
@@ -55,22 +56,22 @@ func (a *acquaintance) prefer(raw string) {
 	a.urls = urls
 }
 
-// admit decides whether somebody who says to be this member can be: a later life replaces an earlier one, never the other
-// way round, and within a life the data directory stays the same.
-func (a *acquaintance) admit(c *card) *RefusedError {
-	id := c.Identity
+// rival is a process that says to be the same member as another one that is connected.
+type rival struct {
+	boot  uint64
+	since time.Duration
+}
+
+// contest decides about a process of the member where another one holds connections: heard is when that one was last known to live.
+// Who was killed, or lost its power, cannot answer any more: it gets as long as a ping takes to show that it does. So of two processes that live,
+// with one data directory or a copy of it, the first one stays, and the other is refused for as long.
+func (a *acquaintance) contest(boot uint64, now, heard, patience time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.met && id.Life < a.known.Life:
-		return refuse(ReasonEarlierLife, "%s has joined again since (life %d, you are life %d): it was removed, and this data directory is out of date",
-			memberName(id.Member), a.known.Life, id.Life)
-	case a.met && id.Life == a.known.Life && id.DataDir != a.known.DataDir:
-		return refuse(ReasonDataDir, "%s came with data directory %s before and now comes with %s: its disk was wiped or swapped; remove the member and add it again",
-			memberName(id.Member), a.known.dataDir(), id.dataDir())
+	if a.rival.boot != boot {
+		a.rival = rival{boot, now}
 	}
-	a.met, a.known, a.features = true, id, Features(c.supported)
-	return nil
+	return heard <= a.rival.since && now-a.rival.since >= patience
 }
 
 // PeerFeatures returns what another host's build can do, as far as it has told.

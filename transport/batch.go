@@ -59,6 +59,13 @@ func (b *batch) addPing(at time.Duration) {
 	b.add(framePing, pingBytes, [][]byte{body[:]})
 }
 
+// addProgress appends how far this host's log is.
+func (b *batch) addProgress(progress Progress) {
+	var body [pingBytes]byte
+	binary.LittleEndian.PutUint64(body[:], uint64(progress))
+	b.add(frameProgress, pingBytes, [][]byte{body[:]})
+}
+
 // endRun makes what was copied since the last large part a buffer. Scratch may move when it grows; a buffer
 // that was cut from it before keeps the bytes, which do not change.
 func (b *batch) endRun() {

@@ -31,7 +31,7 @@ func (p *peer) run() {
 			pace.wait(p.ctx, p.kick)
 			continue
 		}
-		pace.attempt = 0
+		pace.attempt, p.twice = 0, 0
 		p.log.Info("connected to peer", "url", url.raw)
 		p.connected(link)
 		if err = link.run(); err == errUnused {
@@ -93,13 +93,16 @@ func (p *peer) introduce(ctx context.Context, raw net.Conn, url peerURL) (*outgo
 		}
 		conn, inline = secure, inlineTLS
 	}
-	if err := p.handshake(conn); err != nil {
+	peer, err := p.handshake(conn)
+	if err != nil {
 		return nil, fmt.Errorf("handshake with %s: %w", url.raw, err)
 	}
 	if !stop() {
 		return nil, context.Cause(ctx)
 	}
-	return newOutgoing(p, conn, url, inline), nil
+	link := newOutgoing(p, conn, url, inline)
+	link.boot, link.tells = peer.boot, p.lane == streamMessages && Features(peer.supported)&FeatureProgress != 0
+	return link, nil
 }
 
 func (p *peer) clientTLS(url peerURL) *tls.Config {
@@ -112,48 +115,49 @@ func (p *peer) clientTLS(url peerURL) *tls.Config {
 }
 
 // handshake says hello and judges the answer.
-func (p *peer) handshake(conn net.Conn) error {
+func (p *peer) handshake(conn net.Conn) (peer card, err error) {
 	t := p.transport
 	h := hello{card: t.card(), to: p.id, stream: p.lane, ping: t.config.Timing.Ping}
 	if t.config.URLs != nil && p.lane == streamMessages {
-		if urls := strings.Join(t.config.URLs(), ","); len(urls) <= maxQuestion {
+		if urls := strings.Join(t.config.URLs(), ","); len(urls) <= maxQuestion-presenceSize {
 			h.rest = []byte(urls)
 		}
 	}
 	if _, err := conn.Write(h.encode()); err != nil {
-		return err
+		return card{}, err
 	}
 	a, err := readAnswer(conn)
 	if err != nil {
 		if errors.Is(err, errMalformed) {
 			t.counters.malformed.Add(1)
 		}
-		return err
+		return card{}, err
 	}
 	if a.reason != accepted {
-		return &RefusedError{Reason: a.reason, Text: a.text, ByPeer: true}
+		return card{}, &RefusedError{Reason: a.reason, Text: a.text, ByPeer: true}
 	}
-	if refusal := p.judge(a); refusal != nil {
-		return refusal
+	refusal, err := p.judge(a)
+	if refusal != nil {
+		return card{}, refusal
 	}
-	return nil
+	return a.card, err
 }
 
 // judge refuses a peer that accepted us, where it is not whom we meant, or what we can speak with.
-func (p *peer) judge(a answer) *RefusedError {
+func (p *peer) judge(a answer) (*RefusedError, error) {
 	t := p.transport
 	if _, refusal := t.dialect.agree(a.dialect); refusal != nil {
-		return refusal
+		return refusal, nil
 	}
 	switch {
 	case a.version < t.dialect.lowest || a.version > t.dialect.highest:
-		return refuse(ReasonVersion, "it chose protocol version %d, this member speaks %d to %d", a.version, t.dialect.lowest, t.dialect.highest)
+		return refuse(ReasonVersion, "it chose protocol version %d, this member speaks %d to %d", a.version, t.dialect.lowest, t.dialect.highest), nil
 	case a.Cluster != t.config.Self.Cluster:
-		return refuse(ReasonCluster, "it belongs to cluster %x, this member to %x", a.Cluster, t.config.Self.Cluster)
+		return refuse(ReasonCluster, "it belongs to cluster %x, this member to %x", a.Cluster, t.config.Self.Cluster), nil
 	case a.Member != p.id:
-		return refuse(ReasonWrongMember, "it is %s, not %s: check its advertised peer URLs", memberName(a.Member), memberName(p.id))
+		return refuse(ReasonWrongMember, "it is %s, not %s: check its advertised peer URLs", memberName(a.Member), memberName(p.id)), nil
 	}
-	return p.who.admit(&a.card)
+	return t.admit(p, &a.card)
 }
 
 // failed says once why there is no connection, and again only when the reason has changed.
@@ -169,6 +173,7 @@ func (p *peer) failed(url peerURL, err error) {
 		kind, level = refusal.Reason.String(), slog.LevelError
 		p.transport.counters.refused.Add(1)
 		p.tellExpelled(refusal)
+		p.tellDisowned(refusal)
 	} else if !errors.As(err, &dial) || dial.Op != "dial" {
 		kind = "no handshake"
 	}

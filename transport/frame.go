@@ -30,6 +30,8 @@ const (
 	// framePing and framePong carry eight bytes, which the pong repeats.
 	framePing frameType = 2
 	framePong frameType = 3
+	// frameProgress carries eight bytes: how far the sender's log is known to be durable. Only who has FeatureProgress is sent it.
+	frameProgress frameType = 4
 )
 
 const pingBytes = 8
@@ -101,7 +103,7 @@ func (r *frameReader) checkHeader(size uint32, t frameType) error {
 		if uint64(size) > uint64(r.limit) {
 			return fmt.Errorf("%w: a frame of %d bytes, the limit is %d", errMalformed, size, r.limit)
 		}
-	case framePing, framePong:
+	case framePing, framePong, frameProgress:
 		if size != pingBytes {
 			return fmt.Errorf("%w: a ping of %d bytes, it has %d", errMalformed, size, pingBytes)
 		}

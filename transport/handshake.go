@@ -24,14 +24,19 @@ import (
 //	72  u64  member that is meant         72  u16  reason of the refusal, 0 if there is none
 //	80  u8   kind of stream, 3 zeros      74  u16  protocol version that is to be spoken
 //	84  u32  ping interval in ms          76  u16  length of the text, which follows
-//	88       a question, see inquiry.go; with messages: the sender's URLs, with commas between
+//	88       a question, see inquiry.go    behind it, as at 88 of a hello: boot and progress
+//	   or, of who has FeatureProgress:
+//	88  u64  boot, u64 progress
+//	104      with messages: the sender's URLs, with commas between
 //
+// A boot is drawn anew by each process, progress is how far its log is known to be durable. Earlier builds say neither: 0.
 // Both end with a CRC-32C over all that is before it. Bytes between what this build knows and the checksum are ignored,
 // so that later builds can say more.
 const (
 	cardSize     = 72
 	helloSize    = 88
 	answerSize   = 78 // without its text
+	presenceSize = 16
 	maxHandshake = 4096
 	maxReason    = 1024
 	checksumSize = 4
@@ -59,22 +64,27 @@ type dialect struct {
 }
 
 // ours is what this build speaks.
-var ours = dialect{lowest: 1, highest: 1, supported: uint64(FeatureSnapshotSources | FeatureStateRepair)}
+var ours = dialect{lowest: 1, highest: 1, supported: uint64(FeatureSnapshotSources | FeatureStateRepair | FeatureProgress)}
 
 // Features are what a build can do that another of the same protocol version may not. Both ends tell theirs.
 type Features uint64
 
-// FeatureSnapshotSources is to understand pieces of snapshots, and answers to them, that name their source, and what is said
-// between a leader and those who send in its place (packets 36 to 39).
-const FeatureSnapshotSources Features = 1 << 0
-
-// FeatureStateRepair is to understand digests of states, and requests for one (packets 34 and 35).
-const FeatureStateRepair Features = 1 << 1
+const (
+	// FeatureSnapshotSources is to understand pieces of snapshots, and answers to them, that name their source, and what is said
+	// between a leader and those who send in its place (packets 36 to 39).
+	FeatureSnapshotSources Features = 1 << 0
+	// FeatureStateRepair is to understand digests of states, and requests for one (packets 34 and 35).
+	FeatureStateRepair Features = 1 << 1
+	// FeatureProgress is to say boot and progress in the handshake, and to understand frames of type frameProgress.
+	FeatureProgress Features = 1 << 2
+)
 
 // card is what both ends say about themselves.
 type card struct {
 	dialect
 	Identity
+	boot     uint64
+	progress Progress
 }
 
 type hello struct {
@@ -120,20 +130,40 @@ func finish(b []byte) []byte {
 }
 
 func (h *hello) encode() []byte {
-	b := h.card.put(make([]byte, 0, helloSize+checksumSize))
+	b := h.card.put(make([]byte, 0, helloSize+presenceSize+checksumSize))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.to))
 	b = append(b, byte(h.stream), 0, 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(min(h.ping.Milliseconds(), 1<<32-1)))
+	if h.stream != streamInquiry {
+		b = h.card.putPresence(b)
+	}
 	return finish(append(b, h.rest...))
+}
+
+func (c *card) putPresence(b []byte) []byte {
+	if Features(c.supported)&FeatureProgress == 0 {
+		return b
+	}
+	b = binary.LittleEndian.AppendUint64(b, c.boot)
+	return binary.LittleEndian.AppendUint64(b, uint64(c.progress))
+}
+
+// takePresence returns what follows.
+func (c *card) takePresence(b []byte) []byte {
+	if Features(c.supported)&FeatureProgress == 0 || len(b) < presenceSize {
+		return b
+	}
+	c.boot, c.progress = binary.LittleEndian.Uint64(b), Progress(binary.LittleEndian.Uint64(b[8:]))
+	return b[presenceSize:]
 }
 
 func (a *answer) encode() []byte {
 	text := a.text[:min(len(a.text), maxReason)]
-	b := a.card.put(make([]byte, 0, answerSize+len(text)+checksumSize))
+	b := a.card.put(make([]byte, 0, answerSize+len(text)+presenceSize+checksumSize))
 	b = binary.LittleEndian.AppendUint16(b, uint16(a.reason))
 	b = binary.LittleEndian.AppendUint16(b, a.version)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
-	return finish(append(b, text...))
+	return finish(a.card.putPresence(append(b, text...)))
 }
 
 func readHello(r io.Reader) (hello, error) {
@@ -147,6 +177,12 @@ func readHello(r io.Reader) (hello, error) {
 	h.stream = streamKind(b[80])
 	h.ping = time.Duration(binary.LittleEndian.Uint32(b[84:])) * time.Millisecond
 	h.rest = b[helloSize:]
+	if h.stream != streamInquiry {
+		h.rest = h.card.takePresence(h.rest)
+	}
+	if len(h.rest) == 0 {
+		h.rest = nil
+	}
 	return h, nil
 }
 
@@ -164,6 +200,7 @@ func readAnswer(r io.Reader) (answer, error) {
 		return answer{}, fmt.Errorf("%w: a reason of %d bytes, %d are left", errMalformed, n, len(b)-answerSize)
 	}
 	a.text = string(b[answerSize : answerSize+n])
+	a.card.takePresence(b[answerSize+n:])
 	return a, nil
 }
 

@@ -12,9 +12,9 @@ import (
 
 func sampleHello() hello {
 	return hello{
-		card: card{dialect: dialect{lowest: 1, highest: 3, supported: 4, required: 5}, Identity: Identity{
+		card: card{dialect: dialect{lowest: 1, highest: 3, supported: 6, required: 5}, Identity: Identity{
 			Cluster: 6, Member: 7, Life: 8, DataDir: [16]byte{9, 10, 11},
-		}},
+		}, boot: 15, progress: 16},
 		to: 12, stream: 13, ping: 14 * time.Millisecond,
 	}
 }
@@ -40,9 +40,18 @@ func TestHandshakesComeBackAsTheyWere(t *testing.T) {
 
 func TestALaterBuildMaySayMore(t *testing.T) {
 	h := sampleHello()
-	longer := append(h.encode()[:helloSize], "what later builds say"...)
+	longer := append(h.encode()[:helloSize+presenceSize], "what later builds say"...)
 	got, err := readHello(bytes.NewReader(finish(longer)))
-	if err != nil || !reflect.DeepEqual(got, sampleHello()) {
+	if want := sampleHello(); err != nil || !reflect.DeepEqual(got.card, want.card) || got.to != want.to || got.ping != want.ping {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestAnEarlierBuildSaysLess(t *testing.T) {
+	h, want := sampleHello(), sampleHello()
+	h.supported, want.supported, want.boot, want.progress = 2, 2, 0, 0
+	got, err := readHello(bytes.NewReader(h.encode()))
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -37,7 +37,7 @@ func TestMalformedBytesEndTheConnectionAndNothingElse(t *testing.T) {
 		"noise":               noise,
 		"an HTTP request":     []byte("POST /raft HTTP/1.1\r\nHost: localhost\r\n\r\n"),
 		"half a hello":        h.encode()[:40],
-		"a spoilt hello":      append(h.encode()[:90], 0, 0),
+		"a spoilt hello":      append(h.encode()[:helloSize+presenceSize+2], 0, 0),
 		"noise after hello":   append(h.encode(), noise...),
 		"a spoilt frame":      append(h.encode(), flipped...),
 		"too large a frame":   append(h.encode(), frameOf(frameData, make([]byte, 1001))...),

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ type incoming struct {
 	silent time.Duration // how long it may be silent
 	done   chan struct{} // closed after the last frame was handed over
 	fault  atomic.Pointer[error]
+	who    card
+	heard  atomic.Int64 // when it was last heard, in nanoseconds since the transport's start
 }
 
 // maxUnproven bounds connections that have not made their handshake yet; more are closed at once.
@@ -141,12 +144,22 @@ func (t *TCP) greet(raw net.Conn) *incoming {
 	}
 	_ = raw.SetDeadline(time.Time{})
 	return &incoming{
-		peer: p, conn: conn, since: time.Now(), done: make(chan struct{}),
+		peer: p, conn: conn, since: time.Now(), done: make(chan struct{}), who: h.card,
 		silent: max(t.config.Timing.Dead, min(3*h.ping, time.Minute)),
 	}
 }
 
-func (t *TCP) card() card { return card{dialect: t.dialect, Identity: t.config.Self} }
+func (t *TCP) card() card {
+	return card{dialect: t.dialect, Identity: t.config.Self, boot: t.boot, progress: t.progress()}
+}
+
+// progress is how far the receiver says that its log is.
+func (t *TCP) progress() Progress {
+	if r, ok := t.receiver.(interface{ Progress() Progress }); ok {
+		return r.Progress()
+	}
+	return 0
+}
 
 // judge decides about a hello. The order of the reasons is from the general to the particular.
 func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
@@ -176,10 +189,50 @@ func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
 		t.tellStranger(h)
 		return nil, 0, refuse(ReasonUnknownMember, "%s is not a member of this cluster, as far as %s knows", memberName(h.Member), memberName(self.Member))
 	}
-	if refusal := p.who.admit(&h.card); refusal != nil || h.stream == streamMessages {
+	refusal, err := t.admit(p, &h.card)
+	if err != nil {
+		t.config.Logger.Error("a peer is not listened to", "peer", memberName(h.Member), "error", err)
+		return nil, 0, refuse(ReasonStream, "%s cannot take you in at the moment: %v", memberName(self.Member), err)
+	}
+	if refusal != nil || h.stream == streamMessages {
 		return p, version, refusal
 	}
 	return p.bulk, version, nil
+}
+
+// admit decides whether the peer's process that shows this card is to be listened to.
+func (t *TCP) admit(p *peer, c *card) (*RefusedError, error) {
+	if p.isRival(c.boot) {
+		return refuse(ReasonTwice, "another process is connected as %s with the same data directory or a copy of it: of two, only one may run; "+
+			"stop this one, and if it was to be a member of its own, start it with an empty directory and a name of its own", memberName(c.Member)), nil
+	}
+	p.who.mu.Lock()
+	p.who.features = Features(c.supported)
+	p.who.mu.Unlock()
+	return Admit(t.config.Register, c.Identity, c.progress)
+}
+
+// isRival reports whether another process of the same member holds connections, and lives.
+func (p *peer) isRival(boot uint64) bool {
+	if p.lane == streamBulk || boot == 0 {
+		return false
+	}
+	p.mu.Lock()
+	link, in := p.link, p.incoming
+	p.mu.Unlock()
+	other, heard := false, time.Duration(0)
+	if link != nil && link.boot != 0 && link.boot != boot {
+		other, heard = true, time.Duration(link.lastPong.Load())
+	}
+	if in != nil && in.who.boot != 0 && in.who.boot != boot {
+		other, heard = true, max(heard, time.Duration(in.heard.Load()))
+	}
+	if !other {
+		return false
+	}
+	signal(p.kick) // the connection that we have is asked for a sign of life
+	t := p.transport
+	return !p.who.contest(boot, t.now(), heard, t.config.Timing.Ping)
 }
 
 // refuse counts a refusal and says it once per peer and reason.
@@ -220,7 +273,10 @@ func (in *incoming) run() error {
 		if err != nil {
 			return err
 		}
+		in.heard.Store(int64(p.transport.now()))
 		switch t {
+		case frameProgress:
+			NoteProgress(p.transport.config.Register, in.who.Identity, Progress(binary.LittleEndian.Uint64(body)))
 		case frameData:
 			p.counters.receivedFrames.Add(1)
 			p.counters.receivedBytes.Add(uint64(frameHeader + len(body)))

@@ -17,6 +17,9 @@ type outgoing struct {
 	url   peerURL
 	batch *batch
 	since time.Time
+	boot  uint64 // of the process at the other end
+	tells bool   // it wants to know our progress
+	told  Progress
 	pongs chan struct{} // an answer came
 	ended chan struct{} // the peer closed, or said something odd: readErr, written before, says why
 
@@ -113,6 +116,10 @@ func (o *outgoing) send() error {
 		o.pingDue = false
 		o.ping.Reset(o.peer.transport.config.Timing.Ping)
 		o.batch.addPing(o.peer.transport.now())
+		if progress := o.peer.transport.progress(); o.tells && progress != o.told {
+			o.batch.addProgress(progress)
+			o.told = progress
+		}
 	}
 	var gathered load
 	for i, f := range o.taken {

@@ -31,6 +31,7 @@ type peer struct {
 	ready     chan struct{} // closed when former has ended
 	ended     chan struct{} // closed when nothing is told about this one any more
 	counters  peerCounters
+	twice     time.Duration // run's: since when the peer says that there is another process of this host; 0 where it does not
 
 	mu       sync.Mutex
 	link     *outgoing
@@ -175,6 +176,7 @@ func (p *peer) attach(in *incoming) bool {
 
 // detach ends an incoming connection: what the peer sent last may be lost. Without an error that is no trouble.
 func (p *peer) detach(in *incoming, err error) {
+	p.owe() // before it is let go: a redial that is refused meanwhile is told once, for both ends
 	p.mu.Lock()
 	if p.incoming == in {
 		p.incoming = nil
@@ -183,7 +185,6 @@ func (p *peer) detach(in *incoming, err error) {
 		p.trouble = err.Error()
 	}
 	p.mu.Unlock()
-	p.owe()
 	close(in.done)
 	signal(p.kick)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -37,6 +38,8 @@ type TCPConfig struct {
 	OnInquiry func(question []byte) (answer []byte, err error)
 	// Former are the clusters that this one was recovered from: their members are told so.
 	Former []uint64
+	// Register is what this host remembers of the others; one that ends with the process by default.
+	Register Register
 
 	// For tests: how to dial, and what to speak.
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -76,6 +79,7 @@ type TCP struct {
 	config   TCPConfig
 	dialect  dialect
 	start    time.Time // pings carry the time since then
+	boot     uint64    // tells this process from any other of the same member
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -106,10 +110,13 @@ func NewTCP(config TCPConfig) (*TCP, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	if config.Register == nil {
+		config.Register = NewRegister()
+	}
 	if config.dial == nil {
 		config.dial = new(net.Dialer).DialContext
 	}
-	t := &TCP{config: config, dialect: ours, start: time.Now()}
+	t := &TCP{config: config, dialect: ours, start: time.Now(), boot: rand.Uint64() | 1}
 	t.peers, t.leaving, t.conns = map[raft.MemberID]*peer{}, map[raft.MemberID]*peer{}, map[net.Conn]struct{}{}
 	t.expelled = map[raft.MemberID]bool{}
 	if config.dialect != nil {
@@ -235,6 +242,30 @@ func (t *TCP) tellStranger(h hello) {
 	if _, err := t.checkURLs(h.Member, urls); err == nil {
 		r.Stranger(h.Member, urls)
 	}
+}
+
+// tellDisowned passes on that a peer says that this host has lost what it had promised, or is there twice. The latter may be a former process
+// of this very host whose end the peer has yet to see: it is passed on once that has been said for as long as a connection can be dead.
+func (p *peer) tellDisowned(refusal *RefusedError) {
+	r, ok := p.transport.receiver.(interface {
+		Disowned(peer raft.MemberID, reason Reason, text string)
+	})
+	if !ok || !refusal.ByPeer {
+		return
+	}
+	switch refusal.Reason {
+	case ReasonDataDir, ReasonStale:
+	case ReasonTwice:
+		if p.twice == 0 {
+			p.twice = p.transport.now()
+		}
+		if p.transport.now()-p.twice < 2*p.transport.config.Timing.Dead {
+			return
+		}
+	default:
+		return
+	}
+	r.Disowned(p.id, refusal.Reason, refusal.Text)
 }
 
 // forget lets go of a removed peer that has ended.

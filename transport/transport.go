@@ -20,6 +20,9 @@ type Transport interface {
 
 // Receiver is told what happens. Its methods must not block; those about one peer are called in order, but for
 // ReceivedBulk, which is ordered within itself and may be called while another one runs.
+//
+// A receiver may have two more: Progress() Progress, which peers remember so that they notice an older copy of its disk, and
+// Disowned(peer, reason, text), which is told where a peer does not take this host for the member that it says to be.
 type Receiver interface {
 	// Received hands over a frame. The buffer belongs to the receiver; nothing else refers to it.
 	Received(from raft.MemberID, frame []byte)

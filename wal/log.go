@@ -77,9 +77,17 @@ func (l *Log) Sync() error {
 		l.proved = l.synced
 		l.stats.voteSyncs.Add(1)
 	}
+	l.stats.proved.Store(l.proved.progress())
 	l.freeSegments()
 	return nil
 }
+
+// Progress grows for as long as the directory lives, restarts and repairs included: all up to there is durable, with a proof of it. It
+// may be called by anybody at any time.
+func (l *Log) Progress() uint64 { return l.stats.proved.Load() }
+
+// progress makes one number of a position: segments are smaller than 64 GiB, and fewer than 268 million.
+func (p Position) progress() uint64 { return p.Segment<<36 | uint64(p.Offset)&(1<<36-1) }
 
 // Idle appends a mark, which proves that what was synced was durable: without it the last batch, if it is damaged
 // later, looks like a torn tail (E53). It does nothing where the last batch is proved already, or is not synced yet.
@@ -153,6 +161,7 @@ type Stats struct {
 type counters struct {
 	appended, batches, entries, marks, syncs, voteSyncs, rolls, removed atomic.Uint64
 	tail, room                                                          atomic.Int64
+	proved                                                              atomic.Uint64
 }
 
 // Stats may be called by anybody at any time.

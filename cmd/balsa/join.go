@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,14 +111,17 @@ func (m *member) answerInquiry(question []byte) ([]byte, error) {
 	if group == nil || !group.Recovered() {
 		return nil, errors.New("this member is just being started; ask again in a moment")
 	}
+	var rejoins rejoinQuestion
+	if json.Unmarshal(question, &rejoins) == nil && rejoins.Rejoin {
+		return m.answerRejoin(group, &rejoins)
+	}
 	settled := group.Settled()
 	urls := strings.Split(string(question), ",")
-	i := slices.IndexFunc(settled.Seats, func(s raft.Seat) bool { return s.Address == string(question) })
-	if i < 0 {
+	seat := m.seatToReplace(&settled.Configuration, string(question))
+	if seat == nil {
 		return nil, fmt.Errorf("no member has the peer URLs %s, as far as this one knows: add it first, and give it the very URLs that it was added with",
 			strings.Join(urls, ","))
 	}
-	seat := &settled.Seats[i]
 	a := admission{
 		Cluster: hexID(m.dir.Identity.Cluster.ID), Member: hexID(uint64(seat.ID)), Life: hexID(uint64(seat.Life)),
 		Configuration: settled.Encode(), Names: map[string]string{},
@@ -127,7 +129,7 @@ func (m *member) answerInquiry(question []byte) ([]byte, error) {
 	for _, published := range m.store.Members() {
 		if published.ID == uint64(seat.ID) { // E21
 			return nil, fmt.Errorf("member %x at %s has joined before, as %s: start it with the data directory that it had; "+
-				"if that is lost, remove the member and add a new one in its place", uint64(seat.ID), question, published.Name)
+				"if that is lost, run `balsa rejoin` with the same flags, which puts a new member in its place", uint64(seat.ID), question, published.Name)
 		}
 		a.Names[hexID(published.ID)] = published.Name
 	}
@@ -162,6 +164,14 @@ func (e *removedError) Error() string {
 func (m *member) onRemoved(reason string) {
 	select {
 	case m.failed <- &removedError{reason}:
+	default: // it fails already
+	}
+}
+
+// onDisowned stops a member whose disk is known not to be what it was.
+func (m *member) onDisowned(cause error) {
+	select {
+	case m.failed <- cause:
 	default: // it fails already
 	}
 }

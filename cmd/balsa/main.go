@@ -7,6 +7,7 @@
 //	balsa backup      all keys into a file, while the cluster serves
 //	balsa restore     new members from such a file
 //	balsa recover     a new cluster from one survivor of a lost majority
+//	balsa rejoin      a member whose disk was wiped or set back joins again
 //	balsa verify      whether a data directory or a backup is sound
 //	balsa wal dump    what a member's log holds
 //	balsa sim         simulated clusters of this very code, under every fault
@@ -32,6 +33,7 @@ const (
 	exitFloor = 3 // balsa sim: nothing broke, and too little was tried for that to mean much
 
 	exitRemoved = 4 // balsa serve: this member was removed from its cluster; starting it again is of no use
+	exitLost    = 5 // balsa serve: the others know that this member's disk is not what it was; it has to join again
 )
 
 func main() {
@@ -91,7 +93,7 @@ func commands() *cobra.Command {
 		},
 	}
 	root.Flags().Bool("version", false, "print the version")
-	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), backupCommand(), restoreCommand(), recoverCommand(), verifyCommand(), walCommand(), simCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), backupCommand(), restoreCommand(), recoverCommand(), rejoinCommand(), verifyCommand(), walCommand(), simCommand(), versionCommand())
 	return root
 }
 

@@ -38,6 +38,7 @@ type member struct {
 
 	peers, clients, metrics []net.Listener
 	dir                     *datadir.Directory
+	register                *datadir.Peers // what is remembered of the others
 	store                   *store.Store
 	transport               *transport.TCP
 	observer                *server.Metrics
@@ -100,6 +101,14 @@ func (m *member) openDirectory() (err error) {
 		return err
 	}
 	m.onClose(m.dir.Close)
+	var warning error
+	if m.register, warning, err = datadir.OpenPeers(vfs.NewOS(m.plan.dataDir), time.Now); err != nil {
+		return err
+	}
+	if warning != nil {
+		m.logger.Warn(warning.Error())
+	}
+	m.onClose(m.register.Close)
 	return nil
 }
 
@@ -144,7 +153,7 @@ func (m *member) openTransport() (err error) {
 	m.transport, err = transport.NewTCP(transport.TCPConfig{
 		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: id.Life, DataDir: id.ID},
 		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
-		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry, Former: former,
+		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry, Former: former, Register: m.register,
 		URLs: m.peerURLs,
 	})
 	if err != nil {
@@ -192,7 +201,7 @@ func (m *member) openHost() (err error) {
 	}
 	m.group, err = m.host.StartGroup(balsa.GroupConfig{
 		ID: theGroup, Configuration: &configuration, StateMachine: m.store,
-		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership, OnRemoved: m.onRemoved,
+		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership, OnRemoved: m.onRemoved, OnDisowned: m.onDisowned,
 		Limits: m.limits(), RecordedEvents: recordedEvents,
 	})
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/api/v3/version"
 
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/internal/etcdflags"
 )
 
@@ -57,6 +58,9 @@ func serve(args []string) int {
 	if err := serveUntilTold(p, logger); err != nil {
 		if errors.As(err, new(*removedError)) {
 			return complain(err, exitRemoved)
+		}
+		if errors.Is(err, balsa.ErrDisowned) {
+			return complain(err, exitLost)
 		}
 		return complain(err, exitError)
 	}
