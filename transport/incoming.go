@@ -209,7 +209,7 @@ func (t *TCP) admit(p *peer, c *card) (*RefusedError, error) {
 	p.who.mu.Lock()
 	p.who.features = Features(c.supported)
 	p.who.mu.Unlock()
-	return Admit(t.config.Register, c.Identity, c.progress)
+	return Admit(t.config.Register, c.Identity, c.boot, c.progress)
 }
 
 // isRival reports whether another process of the same member holds connections, and lives.

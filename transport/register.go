@@ -20,8 +20,10 @@ type Register interface {
 type Acquaintance struct {
 	Life    raft.Incarnation
 	DataDir [16]byte
-	// Progress is the greatest that it was known to have.
+	// Progress is the greatest that it was known to have; Boot is the process that it was last met as, 0 where that is not known. Only across
+	// processes does less say anything: what one process says over two connections may overtake itself. A Register need not keep it.
 	Progress Progress
+	Boot     uint64
 }
 
 // Progress grows for as long as a data directory lives: how far its log is known to be durable, in its own measure. Everything that the
@@ -60,13 +62,13 @@ const rejoin = "it may have lost what it promised, and must not take part: " +
 //	life      | data directory | progress | admitted
 //	earlier   |  -             |  -       | no: it has joined again since
 //	the same  | another        |  -       | no: its disk was wiped or swapped
-//	the same  | the same       | less     | no: its disk is an older copy
+//	the same  | the same       | less     | no: its disk is an older copy; yes where it is the process that was met last
 //	the same  | the same       | no less  | yes
 //	later     |  -             |  -       | yes: it was removed, and has joined again
 //	never met |  -             |  -       | yes
 //
 // An error of the register's is none of the member's: it may try again.
-func Admit(register Register, id Identity, progress Progress) (*RefusedError, error) {
+func Admit(register Register, id Identity, boot uint64, progress Progress) (*RefusedError, error) {
 	known, met := register.Recall(id.Member)
 	switch {
 	case met && id.Life < known.Life:
@@ -75,11 +77,11 @@ func Admit(register Register, id Identity, progress Progress) (*RefusedError, er
 	case met && id.Life == known.Life && id.DataDir != known.DataDir:
 		return refuse(ReasonDataDir, "%s came with data directory %s before and now comes with %s, so its disk was wiped or swapped: %s",
 			memberName(id.Member), Identity{DataDir: known.DataDir}.dataDir(), id.dataDir(), rejoin), nil
-	case met && id.Life == known.Life && progress != 0 && progress < known.Progress:
+	case met && id.Life == known.Life && progress != 0 && progress < known.Progress && (boot == 0 || boot != known.Boot):
 		return refuse(ReasonStale, "%s had come further with this data directory (%d) than it now knows of (%d), so its disk is an older copy: %s",
 			memberName(id.Member), known.Progress, progress, rejoin), nil
 	}
-	now := Acquaintance{id.Life, id.DataDir, progress}
+	now := Acquaintance{id.Life, id.DataDir, progress, boot}
 	fresh := !met || known.Life != now.Life
 	if !fresh {
 		now.Progress = max(progress, known.Progress)
