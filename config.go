@@ -46,6 +46,9 @@ type HostConfig struct {
 	// SnapshotPiece is how many bytes of a state a chunk of a snapshot has, and how many bytes of that are sent at once: 128 KiB by default,
 	// at most 1 MiB. What was received is kept in whole chunks.
 	SnapshotPiece int
+	// SnapshotsByLeader has a leader send snapshots itself. Otherwise it has a follower that is up to date make and send them, where there
+	// is one, so that its own disk and network are spared; set it where followers are on slower machines.
+	SnapshotsByLeader bool
 	// Logger is told of what operators should know; nil discards it.
 	Logger *slog.Logger
 	// Observer is told what the host measures; nil for nobody.

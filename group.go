@@ -37,6 +37,9 @@ type Group struct {
 	snapshotsSent         atomic.Uint64
 	snapshotsInstalled    atomic.Uint64
 	snapshotsResumed      atomic.Uint64
+	snapshotsDelegated    atomic.Uint64
+	snapshotBytesSent     atomic.Uint64
+	snapshotBytesTaken    atomic.Uint64
 	tasks                 snapshotTasks
 	snapshotError         atomic.Pointer[SnapshotError] // why the last one was not installed
 	leadership            atomic.Pointer[Leadership]

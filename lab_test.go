@@ -91,6 +91,7 @@ func (m *labMember) tryStart(machine StateMachine) (err error) {
 	host := HostConfig{
 		Member: m.id, FS: m.disk, Transport: m, Scheduler: &labScheduler{m.lab, m}, Random: m.lab.random.Uint64,
 		Logger: slog.New(slog.NewTextHandler(&m.lab.log, &slog.HandlerOptions{Level: slog.LevelDebug})), SegmentSize: 1 << 20,
+		SnapshotsByLeader: true,
 	}
 	if m.lab.host != nil {
 		m.lab.host(&host)

@@ -146,6 +146,13 @@ func (l *loop) takePacket(from MemberID, p *wire.Packet) {
 	case p.Report != nil:
 		w, report := l.host.snapshots, p.Report
 		w.inbox.Post(func() { w.report(report) })
+	case p.Order != nil:
+		if r := l.replicas[p.Order.Group]; r != nil {
+			r.takeOrder(p.Order)
+		}
+	case p.News != nil:
+		w, news := l.host.snapshots, p.News
+		w.inbox.Post(func() { w.takeNews(news) })
 	default:
 		if r := l.replicas[p.Envelope.Group]; r != nil {
 			r.receive(p.Envelope)
@@ -167,6 +174,10 @@ func (l *loop) connected(peer MemberID) {
 func (l *loop) broken(peer MemberID, refused bool) {
 	o := l.outbox(peer)
 	o.connected = false
+	if refused {
+		w := l.host.snapshots
+		w.inbox.Post(func() { w.lost(peer) })
+	}
 	clear(o.results)
 	o.results = o.results[:0]
 	for _, r := range l.order {

@@ -43,6 +43,7 @@ type replica struct {
 	cutAt           Index    // the log begins after it
 	cutAgain        bool     // more is durable than the loop knows to be applied
 	pins            []pin    // what keeps the log from being cut
+	ordered         bool     // a leader had this member send a snapshot in its place
 	saidNoSnapshots bool
 
 	out  *applyBatch // of this turn
@@ -237,6 +238,8 @@ func (r *replica) changeLeadership(now Leadership) {
 	}
 	if was.Leader != now.Leader || was.Term != now.Term {
 		r.doubtForwarded(ErrLeaderChanged)
+		r.endOrders()
+		r.tellHeld()
 	}
 	if now.Leader != 0 {
 		r.releaseHeld()

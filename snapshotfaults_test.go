@@ -177,7 +177,7 @@ func TestSendsTakeTurns(t *testing.T) {
 		}
 		defer file.Close()
 		w.sends = append(w.sends, &snapshotSend{
-			replica: &replica{config: GroupConfig{ID: e.Group, ElectionTimeout: time.Hour}}, need: raft.SnapshotNeed{To: 2}, file: file, heard: 1, resent: 1,
+			replica: &replica{group: &Group{}, config: GroupConfig{ID: e.Group, ElectionTimeout: time.Hour}}, need: raft.SnapshotNeed{To: 2}, file: file, heard: 1, resent: 1,
 		})
 	}
 	for range 9 {

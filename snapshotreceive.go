@@ -231,6 +231,7 @@ func (w *snapshotWorker) store(c *snapshotReceipt, chunk *wire.SnapshotChunk) {
 			w.failed(c, err)
 			return
 		}
+		c.replica.group.snapshotBytesTaken.Add(uint64(max(0, c.part.Size()-int64(chunk.Offset))))
 		c.task.done.Store(c.part.Size())
 	}
 	w.answer(c, wire.SnapshotReceiving, c.part.Size())

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/balsadb/balsa/internal/actor"
+	"github.com/balsadb/balsa/internal/wire"
 	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/snapshot"
 )
@@ -31,6 +32,7 @@ type snapshotWorker struct {
 
 	shelves  []*shelf
 	sends    []*snapshotSend
+	ordered  []*delegation // to others
 	receipts []*snapshotReceipt
 
 	closed   bool
@@ -51,6 +53,10 @@ type shelf struct {
 	waiting []*snapshotSend // for the one that is being made
 	// failures counts, for each member, the snapshots in a row that it did not install.
 	failures map[MemberID]int
+	// held is what members have a part of, as they have told this leader; alone those for whom another's sending came to nothing, so that
+	// this leader sends itself.
+	held  map[MemberID]*wire.SnapshotNews
+	alone map[MemberID]bool
 	// keepUntil is how long the newest file stays though nobody is being sent it, and keptUntil what has arrived in part though nobody
 	// sends the rest; 0 where there is nothing.
 	keepUntil, keptUntil actor.Instant
@@ -73,14 +79,14 @@ func (w *snapshotWorker) turn(now actor.Instant) actor.Instant {
 	for _, act := range w.inbox.Take() {
 		act()
 	}
-	return min(w.pumpSends(), w.expireReceipts(), w.sweep())
+	return min(w.pumpSends(), w.pumpOrdered(), w.expireReceipts(), w.sweep())
 }
 
 func (w *snapshotWorker) shelf(r *replica) *shelf {
 	i := slices.IndexFunc(w.shelves, func(s *shelf) bool { return s.replica == r })
 	if i < 0 {
 		i = len(w.shelves)
-		w.shelves = append(w.shelves, &shelf{replica: r, failures: map[MemberID]int{}})
+		w.shelves = append(w.shelves, &shelf{replica: r, failures: map[MemberID]int{}, held: map[MemberID]*wire.SnapshotNews{}, alone: map[MemberID]bool{}})
 		w.inherit(w.shelves[i])
 	}
 	return w.shelves[i]
@@ -250,6 +256,11 @@ func (w *snapshotWorker) forget(r *replica) {
 	for _, s := range slices.Clone(w.sends) {
 		if s.replica == r {
 			w.end(s)
+		}
+	}
+	for _, d := range slices.Clone(w.ordered) {
+		if d.replica == r {
+			w.endDelegation(d)
 		}
 	}
 	for _, c := range slices.Clone(w.receipts) {

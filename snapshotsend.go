@@ -1,6 +1,7 @@
 package balsa
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 type snapshotSend struct {
 	replica *replica
 	need    raft.SnapshotNeed
+	leader  MemberID // who has ordered it; 0 where that is this member
+	newsAt  actor.Instant
 	offer   raft.SnapshotOffer
 	source  wire.SnapshotSource
 	file    *snapshot.File // nil until there is one
@@ -55,7 +58,8 @@ func (r *replica) needSnapshot(need raft.SnapshotNeed) {
 	r.note(event{what: "snapshot needed", peer: need.To, term: need.Term, index: need.AtLeast})
 	w := r.loop.host.snapshots
 	if _, ok := r.config.StateMachine.(Snapshotter); ok {
-		w.inbox.Post(func() { w.need(r, need) })
+		others := r.delegates(need)
+		w.inbox.Post(func() { w.need(r, need, others) })
 		return
 	}
 	if !r.saidNoSnapshots {
@@ -66,26 +70,53 @@ func (r *replica) needSnapshot(need raft.SnapshotNeed) {
 	r.guard(func() { r.raft.SnapshotFailed(r.now(), need.To) })
 }
 
-func (w *snapshotWorker) need(r *replica, need raft.SnapshotNeed) {
+// need has a snapshot sent, by one of others if that is possible.
+func (w *snapshotWorker) need(r *replica, need raft.SnapshotNeed, others []MemberID) {
 	s := w.shelf(r)
-	for _, other := range slices.Clone(w.sends) {
-		if other.replica != r || other.need.To != need.To {
-			continue
-		}
-		if other.need.Term == need.Term && other.need.ToLife == need.ToLife && (other.file == nil || other.offer.At.Index >= need.AtLeast) {
-			return // it is being met
-		}
-		w.end(other)
-		w.host.loop.control.Post(func() { r.unpin(other) })
+	if w.beingMet(r, need) {
+		return
+	}
+	if to := w.choose(s, need, others); to != 0 {
+		w.delegate(r, need, to)
+		return
 	}
 	send := &snapshotSend{replica: r, need: need}
 	w.sends = append(w.sends, send)
-	if s.newest.Index >= need.AtLeast && s.newest.Index > 0 {
+	w.supply(s, send)
+}
+
+// supply begins a send as soon as there is a file for it.
+func (w *snapshotWorker) supply(s *shelf, send *snapshotSend) {
+	if s.newest.Index >= send.need.AtLeast && s.newest.Index > 0 {
 		w.begin(send)
 		return
 	}
 	s.waiting = append(s.waiting, send)
 	w.make(s)
+}
+
+// beingMet reports whether a need is being met already, and ends what meets an earlier one of the same member.
+func (w *snapshotWorker) beingMet(r *replica, need raft.SnapshotNeed) bool {
+	for _, d := range slices.Clone(w.ordered) {
+		if d.replica != r || d.need.To != need.To {
+			continue
+		}
+		if d.need.Term == need.Term && d.need.ToLife == need.ToLife && (d.at.Index == 0 || d.at.Index >= need.AtLeast) {
+			return true
+		}
+		w.recall(d)
+	}
+	for _, other := range slices.Clone(w.sends) {
+		if other.replica != r || other.need.To != need.To {
+			continue
+		}
+		if other.need.Term == need.Term && other.need.ToLife == need.ToLife && (other.file == nil || other.offer.At.Index >= need.AtLeast) {
+			return true
+		}
+		w.end(other)
+		w.host.loop.control.Post(func() { r.unpin(other) })
+	}
+	return false
 }
 
 // endSends ends what is being sent by a member that does not lead any more (E07), or has stopped. It runs in the loop.
@@ -99,6 +130,14 @@ func (r *replica) endSends() {
 				w.end(s)
 			}
 		}
+		for _, d := range slices.Clone(w.ordered) {
+			if d.replica == r {
+				w.endDelegation(d)
+			}
+		}
+		shelf := w.shelf(r)
+		clear(shelf.held)
+		clear(shelf.alone)
 	})
 }
 
@@ -121,7 +160,7 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 	}
 	send.file = file
 	send.offer = raft.SnapshotOffer{
-		From: w.host.config.Member, FromLife: send.need.FromLife, ToLife: send.need.ToLife, Term: send.need.Term, At: at,
+		From: cmp.Or(send.leader, w.host.config.Member), FromLife: send.need.FromLife, ToLife: send.need.ToLife, Term: send.need.Term, At: at,
 	}
 	send.source = wire.SnapshotSource{Sender: w.host.config.Member}
 	if w.knowsSources(send.need.To) {
@@ -129,7 +168,10 @@ func (w *snapshotWorker) begin(send *snapshotSend) {
 	}
 	send.heard, send.resent = w.now, w.now
 	send.task = r.group.beginTask(&snapshotTask{stage: SnapshotSending, peer: send.need.To}, at, file.Size())
-	w.host.loop.control.Post(func() { r.pin(send, send.need.To, at.Index) })
+	if send.leader == 0 {
+		w.host.loop.control.Post(func() { r.pin(send, send.need.To, at.Index) })
+	}
+	w.reportOrdered(send)
 	w.host.config.Logger.Info("sending a snapshot to a member that is too far behind for the log", groupAttr(r.config.ID),
 		memberAttr("member", send.need.To), slog.Uint64("index", uint64(at.Index)), slog.Int64("bytes", file.Size()))
 }
@@ -160,6 +202,9 @@ func (w *snapshotWorker) pumpSends() actor.Instant {
 		sends = append(sends[w.first:len(sends):len(sends)], sends[:w.first]...)
 	}
 	for _, s := range sends {
+		if s.leader != 0 {
+			next = min(next, w.pumpNews(s))
+		}
 		switch {
 		case s.failAt == 0 && s.file == nil:
 		case s.failAt == 0:
@@ -228,6 +273,7 @@ func (w *snapshotWorker) sendPiece(s *snapshotSend) error {
 	if s.retry = !w.host.config.Transport.SendBulk(s.need.To, e.Frame()); !s.retry {
 		s.sent += int64(len(data))
 		w.sending.spend(w.now, len(data))
+		s.replica.group.snapshotBytesSent.Add(uint64(len(data)))
 	}
 	return nil
 }
@@ -251,11 +297,21 @@ func (w *snapshotWorker) report(report *wire.SnapshotReport) {
 			slog.Uint64("index", uint64(s.offer.At.Index)))
 		s.replica.group.snapshotsSent.Add(1)
 		delete(shelf.failures, s.need.To)
-		w.host.loop.control.Post(func() { s.replica.pinFollows(s) })
+		if s.leader != 0 {
+			w.tellLeader(s, wire.SnapshotTaken)
+		} else {
+			w.host.loop.control.Post(func() { s.replica.pinFollows(s) })
+		}
 		w.end(s)
 	default:
 		if report.Outcome == wire.SnapshotFailed { // perhaps it is the file
 			w.distrust(shelf)
+		}
+		if s.leader != 0 { // who has ordered it decides when to try again
+			w.tellLeader(s, wire.SnapshotNotTaken)
+			w.keep(shelf)
+			w.end(s)
+			return
 		}
 		n := min(shelf.failures[s.need.To], maxFailures)
 		shelf.failures[s.need.To] = n + 1
@@ -283,6 +339,11 @@ func (w *snapshotWorker) confirmed(s *snapshotSend, received int64) {
 // sendFailed ends a send and lets the protocol ask the follower again.
 func (w *snapshotWorker) sendFailed(s *snapshotSend) {
 	w.keep(w.shelf(s.replica)) // it is asked for again soon, where the follower lives
+	if s.leader != 0 {
+		w.tellLeader(s, wire.SnapshotUnsent)
+		w.end(s)
+		return
+	}
 	w.end(s)
 	r, to := s.replica, s.need.To
 	w.host.loop.control.Post(func() {

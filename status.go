@@ -71,6 +71,9 @@ type Counters struct {
 	SnapshotsSent      uint64 // that other members took from this one
 	SnapshotsInstalled uint64 // that this one took
 	SnapshotsResumed   uint64 // that went on from what was kept here of them
+	SnapshotsDelegated uint64 // that others were asked to send in this leader's place
+	SnapshotBytesSent  uint64 // pieces, those that were sent again included
+	SnapshotBytesTaken uint64 // pieces that were written here
 }
 
 // Counters returns the counts. It costs nothing.
@@ -87,5 +90,8 @@ func (g *Group) Counters() Counters {
 		SnapshotsSent:      g.snapshotsSent.Load(),
 		SnapshotsInstalled: g.snapshotsInstalled.Load(),
 		SnapshotsResumed:   g.snapshotsResumed.Load(),
+		SnapshotsDelegated: g.snapshotsDelegated.Load(),
+		SnapshotBytesSent:  g.snapshotBytesSent.Load(),
+		SnapshotBytesTaken: g.snapshotBytesTaken.Load(),
 	}
 }

@@ -63,6 +63,7 @@ func (m *Metrics) watch(s *Server) {
 	gauge("balsa_leases", "Leases that exist.", func() float64 { return float64(s.store.LeaseCount()) })
 	gauge("balsa_server_requests", "Requests in progress.", func() float64 { return float64(s.requests.n.Load()) })
 
+	m.watchSnapshots(s.group)
 	m.registry.MustRegister(newWatchCollector(s.store.WatchStats))
 
 	constant := func(name, help, label, value string) {

@@ -22,6 +22,7 @@ var faults = slices.Concat(
 	diskFaultList,
 	clockFaults,
 	lateFaults,
+	sendingFaults,
 	memberFaults,
 )
 

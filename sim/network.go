@@ -32,6 +32,8 @@ type Network struct {
 	// messages arrives twice; 0 for never.
 	LossOneIn, DuplicateOneIn int
 	chance                    *rand.Rand
+	// onBulk sees who sends bulk to whom, when it is on its way.
+	onBulk func(from, to raft.MemberID)
 	// onSend sees what a host says, at the moment when it is out.
 	onSend func(from *life, to raft.MemberID, packets []wire.Packet)
 	recent []carried // protocol frames, to be replayed
@@ -227,6 +229,10 @@ func (n *Network) carry(e *endpoint, lane int, to raft.MemberID, session uint64,
 		}
 	} else {
 		n.Traffic.Bulk++
+		if n.onBulk != nil {
+			from := e.self
+			n.world.After(n.world.Between(0, n.Slowest), func() { n.onBulk(from, to) })
+		}
 	}
 	switch {
 	case l.session != session, l.cut, l.loses(packets):

@@ -30,6 +30,7 @@ type Plan struct {
 	Faults  []int
 	Clients clientPlan
 	Crowd   crowdPlan
+	Sending sendingPlan
 }
 
 // clientPlan is what the clients do.
@@ -68,6 +69,7 @@ func NewPlan(seed uint64) Plan {
 	p.Faults = drawFaults(r, p.drawMembers(seed))
 	p.Clients = drawClients(r, p.ElectionTimeout)
 	p.Crowd = drawCrowd(seed, p.ElectionTimeout)
+	p.Sending = drawSending(seed, p.ElectionTimeout)
 	return p
 }
 

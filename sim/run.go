@@ -69,6 +69,7 @@ type run struct {
 	protocols []protocolView
 	term      raft.Term
 
+	intercepts   []*interception
 	strikes      int // at the next new leaders
 	strikeWithin time.Duration
 
@@ -122,6 +123,7 @@ func newRun(options RunOptions) *run {
 // configure gives a member's next life what it needs, and in some runs limits and segments of its own.
 func (r *run) configure(h *Host, host *balsa.HostConfig, group *balsa.GroupConfig) {
 	group.OnRemoved = func(string) { r.toldRemoved(h) }
+	r.plan.Sending.configure(host)
 	if !r.plan.Reconfigured {
 		return
 	}
@@ -200,6 +202,8 @@ func (r *run) collect(h *Host) {
 	g := h.Group.Counters()
 	r.counters["snapshots sent"] += g.SnapshotsSent
 	r.counters["snapshots installed"] += g.SnapshotsInstalled
+	r.counters["snapshots resumed"] += g.SnapshotsResumed
+	r.counters["snapshots delegated"] += g.SnapshotsDelegated
 	c := h.life.protocol.Status().Counts
 	r.counters["terms campaigned in"] += c.Campaigns
 	r.counters["pre-votes asked for"] += c.PreCampaigns

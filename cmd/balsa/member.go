@@ -189,6 +189,7 @@ func (m *member) openHost() (err error) {
 	m.host, err = balsa.OpenHost(balsa.HostConfig{
 		Member: id.Member, Cluster: id.Cluster.ID, DataDir: id.ID, FS: m.logFS(), Dir: datadir.LogDir,
 		Transport: m.transport, Logger: m.logger, Observer: watchful{m.observer, m},
+		SnapshotRate: m.plan.settings.Rate("snapshot-rate"), SnapshotsByLeader: m.plan.settings.String("snapshot-from") == "leader",
 		SegmentSize: int64(m.plan.settings.Count("testing-log-segment-bytes")),
 	})
 	if err != nil {

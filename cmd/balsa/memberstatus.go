@@ -16,25 +16,26 @@ const statusPath = "/balsa/v1/status"
 
 // memberStatus is what is told there.
 type memberStatus struct {
-	Name      string       `json:"name"`
-	Member    string       `json:"member_id"`
-	Cluster   string       `json:"cluster_id"`
-	Version   string       `json:"version"`
-	Role      string       `json:"role"`
-	Term      uint64       `json:"term"`
-	Leader    string       `json:"leader"`
-	First     uint64       `json:"log_first"`
-	Last      uint64       `json:"log_last"`
-	Stable    uint64       `json:"log_durable"`
-	Commit    uint64       `json:"commit"`
-	Applied   uint64       `json:"applied"`
-	Size      int64        `json:"db_size"`
-	InUse     int64        `json:"db_size_in_use"`
-	Revision  int64        `json:"revision"`
-	Ready     bool         `json:"ready"`
-	Fault     string       `json:"fault,omitempty"`
-	Followers []peerStatus `json:"followers,omitempty"`
-	Troubles  []trouble    `json:"troubles,omitempty"`
+	Name      string           `json:"name"`
+	Member    string           `json:"member_id"`
+	Cluster   string           `json:"cluster_id"`
+	Version   string           `json:"version"`
+	Role      string           `json:"role"`
+	Term      uint64           `json:"term"`
+	Leader    string           `json:"leader"`
+	First     uint64           `json:"log_first"`
+	Last      uint64           `json:"log_last"`
+	Stable    uint64           `json:"log_durable"`
+	Commit    uint64           `json:"commit"`
+	Applied   uint64           `json:"applied"`
+	Size      int64            `json:"db_size"`
+	InUse     int64            `json:"db_size_in_use"`
+	Revision  int64            `json:"revision"`
+	Ready     bool             `json:"ready"`
+	Fault     string           `json:"fault,omitempty"`
+	Followers []peerStatus     `json:"followers,omitempty"`
+	Troubles  []trouble        `json:"troubles,omitempty"`
+	Snapshots []snapshotStatus `json:"snapshots,omitempty"`
 	// Recovered is the record of the recovery from a lost majority that this cluster began with.
 	Recovered *datadir.Recovery `json:"recovered,omitempty"`
 }
@@ -109,7 +110,7 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 		Name: id.Name, Member: hexID(uint64(id.Member)), Cluster: hexID(id.Cluster.ID), Version: balsaVersion,
 		Role: roleName(s.Role), Term: uint64(s.Term), Leader: m.nameOf(s.Leader),
 		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
-		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered, Troubles: m.troubles(),
+		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered, Troubles: m.troubles(), Snapshots: m.snapshots(),
 		Recovered: m.plan.recovered,
 	}
 	if s.Fenced != nil {

@@ -196,6 +196,7 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 			fmt.Fprintf(out, "%s takes part in nothing any more: %s\n", a.Status.Name, a.Status.Fault)
 		}
 		writeTroubles(out, a.Status)
+		writeSnapshots(out, a.Status)
 		if a.Status != nil && a.Status.Recovered != nil {
 			r := a.Status.Recovered
 			fmt.Fprintf(out, "%s: this cluster was recovered from a lost majority on %s, from %s of cluster %s, up to index %d of term %d (%d entries without proof that they were committed)\n",

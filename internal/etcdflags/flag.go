@@ -38,6 +38,7 @@ const (
 	Count         // a whole number that is not negative
 	Number        // a whole number
 	Duration      // 1s, 10m; in a file also nanoseconds, as etcd has it
+	Rate          // bytes a second: 64MiB, 500KiB, 1048576; or unlimited
 )
 
 // Flag is one row of the table.
@@ -67,7 +68,7 @@ type Section struct {
 
 // Sections returns the table.
 func Sections() []Section {
-	return []Section{member, cluster, security, operations, testingOnly}
+	return []Section{member, cluster, security, operations, ours, testingOnly}
 }
 
 // Table returns all flags of all sections.
@@ -114,6 +115,10 @@ func (k Kind) check(value string) error {
 	case Number:
 		if _, err = strconv.ParseInt(value, 10, 64); err != nil {
 			return fmt.Errorf("it must be a whole number")
+		}
+	case Rate:
+		if _, err = parseRate(value); err != nil {
+			return err
 		}
 	case Duration:
 		if d, err := time.ParseDuration(value); err != nil || d < 0 {

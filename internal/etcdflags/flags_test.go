@@ -78,7 +78,7 @@ func TestTableIsSound(t *testing.T) {
 // Each flag by class: a Tuning flag gives exactly one line that names it; a Refused one refuses any other
 // value than those that ask for what holds anyway, with its reason; one that Works gives neither.
 func TestClasses(t *testing.T) {
-	other := map[Kind]string{String: "something", List: "a,b", Bool: "true", Count: "7", Number: "7", Duration: "7s"}
+	other := map[Kind]string{String: "something", List: "a,b", Bool: "true", Count: "7", Number: "7", Duration: "7s", Rate: "7MiB"}
 	for _, f := range Table() {
 		value := other[f.Kind]
 		switch {

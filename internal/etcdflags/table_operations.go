@@ -61,6 +61,14 @@ var operations = Section{"Operations", []Flag{
 		Former: []string{"experimental-distributed-tracing-sampling-rate"}, Help: noTracing},
 }}
 
+// ours holds what etcd does not have and an operator may want.
+var ours = Section{"Balsa's own", []Flag{
+	{Name: "snapshot-rate", Kind: Rate, Default: "64MiB",
+		Help: "how many bytes a second of snapshots this member sends, all together, and reads or writes to make or restore them: 64MiB, 500KiB, or unlimited"},
+	{Name: "snapshot-from", Default: "follower", Choices: []string{"follower", "leader"},
+		Help: "who sends a snapshot while this member leads: a follower that is up to date, where there is one, or always the leader"},
+}}
+
 // testingOnly holds what etcd does not have: switches that make a real process break in ways that a test wants.
 var testingOnly = Section{"Testing only", []Flag{
 	{Name: "testing-hold-unsynced-writes", Kind: Bool, Default: "false",
