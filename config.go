@@ -35,6 +35,9 @@ type HostConfig struct {
 	InboxBytes int
 	// Transport reaches the other hosts. Required. The host sets its receiver and closes it.
 	Transport transport.Transport
+	// Level is the highest level that this host claims to speak; 0 is BuildLevel. While one member claims less the level of its groups
+	// does not rise, and the way back to the build before stays open. A transport.TCP has to be told the same.
+	Level Level
 	// Scheduler runs the host's actors; nil for a goroutine each. The simulator brings its own.
 	Scheduler actor.Scheduler
 	// Random gives all randomness, from one actor at a time; nil for a randomly seeded source.
@@ -69,6 +72,9 @@ func (c HostConfig) withDefaults() (HostConfig, error) {
 	c.InboxBytes = cmp.Or(c.InboxBytes, 256<<20)
 	c.SnapshotRate = max(cmp.Or(c.SnapshotRate, 64<<20), 0)
 	c.SnapshotPiece = min(max(cmp.Or(c.SnapshotPiece, 128<<10), 1), 1<<20)
+	if c.Level == 0 || c.Level > BuildLevel {
+		c.Level = BuildLevel
+	}
 	if c.Scheduler == nil {
 		c.Scheduler = actor.NewGoroutines()
 	}

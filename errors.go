@@ -9,7 +9,7 @@ import (
 
 // Errors of three kinds, so that a caller knows what may be done again.
 //
-// Never appended: ErrNoLeader, ErrOverloaded, ErrTooLarge, ErrTransferring, ErrClosed, ErrFenced, ErrStateLost, ErrExpired.
+// Never appended: ErrNoLeader, ErrOverloaded, ErrTooLarge, ErrTransferring, ErrClosed, ErrFenced, ErrStateLost, ErrExpired, ErrLevel.
 // Nothing of the command is in any log and nothing of it will ever be applied: it is safe to try again.
 //
 // Unknown: ErrOutcomeUnknown. The command may have been applied, or may be applied later. It wraps why nobody

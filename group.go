@@ -26,6 +26,7 @@ type Group struct {
 	flusher *flusher
 
 	onLeadership func(Leadership)
+	leveled      Leveled // the state machine, nil where all of its commands are of the first level
 
 	pending, pendingBytes atomic.Int64 // proposals that were made here and not answered
 	forwardedBytes        atomic.Int64 // proposals that others forwarded to this member, not answered
@@ -64,13 +65,14 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 		Group: config.ID, Self: h.config.Member, Members: config.Members, Configuration: config.Configuration,
 		ElectionTimeout: config.ElectionTimeout, HeartbeatInterval: config.HeartbeatInterval,
 		Hesitation: hesitation(&restored, config.ElectionTimeout),
-		Random:     h.config.Random, Limits: config.Limits.Protocol,
+		Random:     h.config.Random, Limits: config.Limits.Protocol, Level: h.config.Level,
 	}, restored, raft.Instant(now))
 	if err != nil {
 		return nil, err
 	}
 	h.watched(config.ID, protocol)
 	g := &Group{id: config.ID, host: h, limits: config.Limits, onLeadership: config.OnLeadership, ready: make(chan struct{})}
+	g.leveled, _ = config.StateMachine.(Leveled)
 	g.leadership.Store(&Leadership{Term: restored.HardState.Term})
 	membership := protocol.Membership()
 	g.membership.Store(&membership)
@@ -138,6 +140,7 @@ func (r *replica) join() {
 	r.checkRecovered()
 	l.adjustPeers(r, r.group.membership.Load())
 	r.checkRemoved()
+	l.refuseOlder()
 	l.touch(r)
 }
 

@@ -192,6 +192,7 @@ func (r *replica) changeMembership(m Membership) {
 		r.config.OnMembership(m)
 	}
 	r.loop.adjustPeers(r, &m)
+	r.loop.refuseOlder()
 	if !m.Committed || m.Joint {
 		return
 	}

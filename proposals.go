@@ -108,7 +108,11 @@ func (g *Group) ProposeEntry(entry raft.Entry, timeout time.Duration, done func(
 		done(Result{}, g.tooLarge(len(entry)-raft.EntryHeaderSize))
 		return
 	}
-	if err := g.admit(len(entry)); err != nil {
+	err := g.checkLevel(entry)
+	if err == nil {
+		err = g.admit(len(entry))
+	}
+	if err != nil {
 		g.refused(1)
 		done(Result{}, err)
 		return

@@ -89,6 +89,7 @@ func (r *replica) step() {
 	}
 	r.expire()
 	r.seekState()
+	r.raiseLevel()
 	r.propose()
 	r.read()
 	if r.raft.HasOutput() {

@@ -25,6 +25,8 @@ type Config struct {
 	// Hesitation is how long after New this member neither votes nor campaigns. For one whose disk is empty: where that was wiped, the
 	// others get the time to say so before a vote is given that the former disk would have refused (E21). At most ElectionTimeout costs a new group nothing.
 	Hesitation time.Duration
+	// Level is the highest that this member speaks; 0 is BuildLevel. A lower one makes it as an older build is.
+	Level Level
 	// Random gives the protocol its only randomness.
 	Random func() uint64
 	Limits Limits
@@ -89,11 +91,18 @@ func (c Config) checked() (Config, error) {
 	if c.DiskStall <= 0 {
 		c.DiskStall = 4 * c.ElectionTimeout
 	}
+	if c.Level == 0 || c.Level > BuildLevel {
+		c.Level = BuildLevel
+	}
 	c.first = FirstConfiguration(c.Members)
 	if c.Configuration != nil {
 		c.first = *c.Configuration
 	}
-	if err := c.first.check(); err != nil {
+	err := c.first.check()
+	if err == nil {
+		err = c.first.checkLevel(c.Level)
+	}
+	if err != nil {
 		return c, fmt.Errorf("raft: group %d: %w", c.Group, err)
 	}
 	switch {

@@ -64,7 +64,7 @@ func (c *Configuration) Change(changes ...Change) (Configuration, error) {
 	if c.Joint {
 		return Configuration{}, ErrChangeUnderWay
 	}
-	next := Configuration{Seats: slices.Clone(c.Seats), Lives: c.Lives, Removed: slices.Clone(c.Removed)}
+	next := Configuration{Seats: slices.Clone(c.Seats), Lives: c.Lives, Removed: slices.Clone(c.Removed), Level: c.Level}
 	if len(changes) == 0 {
 		return next, fmt.Errorf("%w: there is none", ErrBadChange)
 	}
@@ -143,7 +143,7 @@ func (c *Configuration) join(former *Configuration) {
 
 // left returns the configuration that a joint one leads to.
 func (c *Configuration) left() Configuration {
-	next := Configuration{Seats: slices.Clone(c.Seats), Lives: c.Lives, Removed: slices.Clone(c.Removed)}
+	next := Configuration{Seats: slices.Clone(c.Seats), Lives: c.Lives, Removed: slices.Clone(c.Removed), Level: c.Level}
 	for i := range next.Seats {
 		next.Seats[i].Former = false
 	}

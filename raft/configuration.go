@@ -18,6 +18,8 @@ type Configuration struct {
 	Lives Incarnation
 	// Removed are all who once had a seat, ascending: their ids are never used again.
 	Removed []MemberID
+	// Level is what all members understand; 0 is FirstLevel, see Speaks.
+	Level Level
 }
 
 // Seat is a member's place in a configuration.
@@ -151,6 +153,9 @@ func (c *Configuration) check() error {
 		}
 		previous = s.ID
 	}
+	if err := c.checkLevel(BuildLevel); err != nil {
+		return err
+	}
 	switch {
 	case c.Voters() == 0, c.Joint && former == 0:
 		return errors.New("it has no voter")
@@ -166,15 +171,18 @@ func (c *Configuration) check() error {
 //
 //	 0  u8   version
 //	 1  u8   flags: 1 for joint
-//	 2  u8   compatible features, u8 incompatible ones
+//	 2  u8   compatible features, u8 incompatible ones (1: there is a level)
 //	 4  u32  seats, u32 removed members
 //	12  u64  lives
 //	20       seats: u64 id, u64 life, u8 role, u8 flags (1 former, 2 promote), u16 length of the address, u64 replaces, address
 //	         removed members: u64 each
+//	         u16 level, where it is above the first: builds that know of no levels refuse such a configuration
 const (
 	configurationVersion = 1
 	configurationHead    = 20
 	seatHead             = 28
+
+	featureLevel = 1
 
 	flagJoint   = 1
 	flagFormer  = 1
@@ -183,7 +191,7 @@ const (
 
 // Encode returns the configuration as its entry holds it.
 func (c *Configuration) Encode() []byte {
-	b := []byte{configurationVersion, bitIf(c.Joint, flagJoint), 0, 0}
+	b := []byte{configurationVersion, bitIf(c.Joint, flagJoint), 0, bitIf(c.Speaks() > FirstLevel, featureLevel)}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(c.Seats)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(c.Removed)))
 	b = binary.LittleEndian.AppendUint64(b, uint64(c.Lives))
@@ -198,6 +206,9 @@ func (c *Configuration) Encode() []byte {
 	}
 	for _, id := range c.Removed {
 		b = binary.LittleEndian.AppendUint64(b, uint64(id))
+	}
+	if c.Speaks() > FirstLevel {
+		b = binary.LittleEndian.AppendUint16(b, uint16(c.Level))
 	}
 	return b
 }
@@ -220,10 +231,11 @@ func DecodeConfiguration(b []byte) (c Configuration, err error) {
 	if len(b) < configurationHead {
 		return bad("%d bytes, its head has %d", len(b), configurationHead)
 	}
-	if b[0] != configurationVersion || b[3] != 0 {
-		return bad("version %d with incompatible features %#02x, this build reads version %d without any", b[0], b[3], configurationVersion)
+	if b[0] != configurationVersion || b[3]&^featureLevel != 0 {
+		return bad("version %d with incompatible features %#02x, this build reads version %d with none but %#02x", b[0], b[3], configurationVersion, featureLevel)
 	}
 	c.Joint = b[1]&flagJoint != 0
+	leveled := b[3]&featureLevel != 0
 	seats, removed := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
 	c.Lives = Incarnation(binary.LittleEndian.Uint64(b[12:]))
 	b = b[configurationHead:]
@@ -248,6 +260,12 @@ func DecodeConfiguration(b []byte) (c Configuration, err error) {
 	}
 	for i := range removed {
 		c.Removed = append(c.Removed, MemberID(binary.LittleEndian.Uint64(b[8*i:])))
+	}
+	if leveled {
+		if b = b[8*removed:]; len(b) < 2 || binary.LittleEndian.Uint16(b) <= uint16(FirstLevel) {
+			return bad("it has no level, and says that it has one")
+		}
+		c.Level = Level(binary.LittleEndian.Uint16(b))
 	}
 	if err := c.check(); err != nil {
 		return bad("%w", err)

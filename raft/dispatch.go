@@ -130,7 +130,7 @@ func (r *Raft) wellFormedAppend(m *AppendEntries) bool {
 			return false
 		}
 		if e.Kind() == EntryConfiguration {
-			if _, err := DecodeConfiguration(e.Payload()); err != nil {
+			if c, err := DecodeConfiguration(e.Payload()); err != nil || c.checkLevel(r.config.Level) != nil {
 				return false
 			}
 		}

@@ -45,6 +45,9 @@ func (r *Raft) restoreMembership(restored *Restored) error {
 	first := ConfigurationAt{Configuration: r.config.first}
 	if restored.Configuration != nil {
 		first = *restored.Configuration
+		if err := first.checkLevel(r.config.Level); err != nil {
+			return fmt.Errorf("raft: group %d: the configuration at index %d: %w", r.config.Group, first.Index, err)
+		}
 	}
 	r.members.history = append(r.members.history[:0], first)
 	for _, e := range restored.Configurations {
@@ -52,6 +55,9 @@ func (r *Raft) restoreMembership(restored *Restored) error {
 			continue // the state machine is ahead of it, or of the whole log
 		}
 		c, err := DecodeConfiguration(e.Payload())
+		if err == nil {
+			err = c.checkLevel(r.config.Level)
+		}
 		if err != nil {
 			return fmt.Errorf("raft: group %d: the entry at index %d: %w", r.config.Group, e.Index(), err)
 		}
@@ -202,17 +208,25 @@ func (r *Raft) CheckChange(now Instant, from Index, changes ...Change) (Configur
 	return next.left(), err
 }
 
-func (r *Raft) mayChange(from Index, lossy bool, changes []Change) (Configuration, error) {
-	current := r.members.current()
+// readyToChange says why the configuration in force cannot be followed by another one now.
+func (r *Raft) readyToChange(current *ConfigurationAt, from Index) error {
 	switch {
 	case r.role != Leader:
-		return Configuration{}, &NotLeaderError{Leader: r.leader}
+		return &NotLeaderError{Leader: r.leader}
 	case r.reign.transfer.to != nil:
-		return Configuration{}, ErrTransferring
+		return ErrTransferring
 	case !r.ownTermCommitted(), current.Index > r.commit, current.Joint:
-		return Configuration{}, ErrChangeUnderWay
+		return ErrChangeUnderWay
 	case current.Index != from:
-		return Configuration{}, fmt.Errorf("%w: it is that of index %d, not of %d", ErrConfigurationChanged, current.Index, from)
+		return fmt.Errorf("%w: it is that of index %d, not of %d", ErrConfigurationChanged, current.Index, from)
+	}
+	return nil
+}
+
+func (r *Raft) mayChange(from Index, lossy bool, changes []Change) (Configuration, error) {
+	current := r.members.current()
+	if err := r.readyToChange(current, from); err != nil {
+		return Configuration{}, err
 	}
 	next, err := current.Change(changes...)
 	if err != nil {

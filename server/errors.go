@@ -27,6 +27,7 @@ import (
 //	never appended: too many, too large  ResourceExhausted, InvalidArgument
 //	never appended: closing, fenced      Unavailable, server stopped
 //	never appended: no state here        Unavailable, it is being rebuilt
+//	never appended: the level            FailedPrecondition
 //	the client's time is up              Unavailable, request timed out
 //	the client went away                 Unavailable, … possibly due to connection lost
 //
@@ -69,6 +70,9 @@ func refusal(err error) error {
 		return rpctypes.ErrGRPCStopped
 	case errors.Is(err, balsa.ErrStateLost), errors.Is(err, balsa.ErrStateDamaged):
 		return errRebuilding
+	}
+	if errors.Is(err, balsa.ErrLevel) {
+		return status.Error(codes.FailedPrecondition, "balsa: "+err.Error())
 	}
 	return apiError(err)
 }

@@ -16,6 +16,7 @@ type acquaintance struct {
 	rival rival
 	// features are what its build can do, as it has told last.
 	features Features
+	level    raft.Level // the highest that it speaks
 }
 
 // url returns the address to try: the one that last worked first, then the others in turn.

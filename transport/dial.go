@@ -146,12 +146,12 @@ func (p *peer) handshake(conn net.Conn) (peer card, err error) {
 // judge refuses a peer that accepted us, where it is not whom we meant, or what we can speak with.
 func (p *peer) judge(a answer) (*RefusedError, error) {
 	t := p.transport
-	if _, refusal := t.dialect.agree(a.dialect); refusal != nil {
+	if _, refusal := t.speaks().agree(a.dialect); refusal != nil {
 		return refusal, nil
 	}
 	switch {
-	case a.version < t.dialect.lowest || a.version > t.dialect.highest:
-		return refuse(ReasonVersion, "it chose protocol version %d, this member speaks %d to %d", a.version, t.dialect.lowest, t.dialect.highest), nil
+	case a.version < t.speaks().lowest || a.version > t.dialect.highest:
+		return refuse(ReasonVersion, "it chose protocol version %d, this member speaks %d to %d", a.version, t.speaks().lowest, t.dialect.highest), nil
 	case a.Cluster != t.config.Self.Cluster:
 		return refuse(ReasonCluster, "it belongs to cluster %x, this member to %x", a.Cluster, t.config.Self.Cluster), nil
 	case a.Member != p.id:

@@ -15,7 +15,7 @@ import (
 //
 //	 0  8    magic
 //	 8  u32  length of what follows, the checksum included
-//	12  u16  lowest protocol version that the sender speaks, u16 highest
+//	12  u16  lowest protocol version that the sender speaks, u16 highest: the levels of clusters that it can be in (raft.Level)
 //	16  u64  features that the sender has, u64 those that it requires
 //	32  u64  cluster, u64 member, u64 life, 16 bytes data directory
 //
@@ -63,8 +63,11 @@ type dialect struct {
 	supported, required uint64 // feature bits
 }
 
-// ours is what this build speaks.
-var ours = dialect{lowest: 1, highest: 1, supported: uint64(FeatureSnapshotSources | FeatureStateRepair | FeatureProgress)}
+// ours is what this build speaks. A member of a cluster of a higher level speaks nothing lower than that, see TCP.SetLevel.
+var ours = dialect{
+	lowest: uint16(raft.FirstLevel), highest: uint16(raft.BuildLevel),
+	supported: uint64(FeatureSnapshotSources | FeatureStateRepair | FeatureProgress),
+}
 
 // Features are what a build can do that another of the same protocol version may not. Both ends tell theirs.
 type Features uint64

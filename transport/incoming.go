@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/balsadb/balsa/raft"
 )
 
 // incoming is a connection that the peer dialled. Its frames come in by it; we only answer its pings.
@@ -150,7 +152,7 @@ func (t *TCP) greet(raw net.Conn) *incoming {
 }
 
 func (t *TCP) card() card {
-	return card{dialect: t.dialect, Identity: t.config.Self, boot: t.boot, progress: t.progress()}
+	return card{dialect: t.speaks(), Identity: t.config.Self, boot: t.boot, progress: t.progress()}
 }
 
 // progress is how far the receiver says that its log is.
@@ -163,7 +165,7 @@ func (t *TCP) progress() Progress {
 
 // judge decides about a hello. The order of the reasons is from the general to the particular.
 func (t *TCP) judge(h hello) (*peer, uint16, *RefusedError) {
-	version, refusal := t.dialect.agree(h.dialect)
+	version, refusal := t.speaks().agree(h.dialect)
 	if refusal != nil {
 		return nil, 0, refusal
 	}
@@ -207,7 +209,7 @@ func (t *TCP) admit(p *peer, c *card) (*RefusedError, error) {
 			"stop this one, and if it was to be a member of its own, start it with an empty directory and a name of its own", memberName(c.Member)), nil
 	}
 	p.who.mu.Lock()
-	p.who.features = Features(c.supported)
+	p.who.features, p.who.level = Features(c.supported), raft.Level(c.highest)
 	p.who.mu.Unlock()
 	return Admit(t.config.Register, c.Identity, c.boot, c.progress)
 }

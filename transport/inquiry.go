@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/balsadb/balsa/raft"
 )
 
 // Somebody who is to become a member does not know yet who it is, nor the cluster. It asks a member with a hello that names nobody, for a
@@ -22,6 +24,7 @@ type InquiryConfig struct {
 	URL       string      // a member's peer URL
 	ClientTLS *tls.Config // for https
 	Limits    Limits
+	Level     raft.Level // the highest that who asks speaks; 0 for what this build does
 }
 
 // Inquire asks a question of the member at a peer URL. A *RefusedError has the member's reason not to answer.
@@ -52,7 +55,7 @@ func Inquire(ctx context.Context, config InquiryConfig, question []byte) ([]byte
 		}
 		conn = secure
 	}
-	h := hello{card: card{dialect: ours}, stream: streamInquiry, rest: question}
+	h := hello{card: card{dialect: ours.upTo(config.Level)}, stream: streamInquiry, rest: question}
 	if _, err := conn.Write(h.encode()); err != nil {
 		return nil, err
 	}
@@ -81,7 +84,7 @@ func inquiryTLS(config *tls.Config, url peerURL) *tls.Config {
 // answerInquiry answers somebody's question.
 func (t *TCP) answerInquiry(raw net.Conn, conn io.Writer, h hello) {
 	reply := answer{card: t.card()}
-	version, refusal := t.dialect.agree(h.dialect)
+	version, refusal := t.speaks().agree(h.dialect)
 	var body []byte
 	if refusal == nil {
 		body, refusal = t.ask(h.rest)

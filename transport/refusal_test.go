@@ -17,7 +17,7 @@ func TestEachRefusalHasItsReason(t *testing.T) {
 		change func(*hello)
 	}{
 		{accepted, "", func(*hello) {}},
-		{ReasonVersion, "versions 7 to 8, this member 1 to 1", func(h *hello) { h.lowest, h.highest = 7, 8 }},
+		{ReasonVersion, "versions 7 to 8, this member 1 to 2", func(h *hello) { h.lowest, h.highest = 7, 8 }},
 		{ReasonFeatures, "you require features 0x10", func(h *hello) { h.required = 16 }},
 		{ReasonCluster, "you belong to cluster 4e, this member to 4d", func(h *hello) { h.Cluster = 78 }},
 		{ReasonWrongMember, "this is member 2, not member 3", func(h *hello) { h.to = 3 }},

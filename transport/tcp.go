@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/balsadb/balsa/raft"
@@ -40,6 +41,8 @@ type TCPConfig struct {
 	Former []uint64
 	// Register is what this host remembers of the others; one that ends with the process by default.
 	Register Register
+	// Level is the highest level that is spoken; 0 is all that this build does.
+	Level raft.Level
 
 	// For tests: how to dial, and what to speak.
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -78,8 +81,9 @@ func (t Timing) orDefaults() Timing {
 type TCP struct {
 	config   TCPConfig
 	dialect  dialect
-	start    time.Time // pings carry the time since then
-	boot     uint64    // tells this process from any other of the same member
+	level    atomic.Uint32 // of the cluster: nothing lower is spoken
+	start    time.Time     // pings carry the time since then
+	boot     uint64        // tells this process from any other of the same member
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -116,7 +120,7 @@ func NewTCP(config TCPConfig) (*TCP, error) {
 	if config.dial == nil {
 		config.dial = new(net.Dialer).DialContext
 	}
-	t := &TCP{config: config, dialect: ours, start: time.Now(), boot: rand.Uint64() | 1}
+	t := &TCP{config: config, dialect: ours.upTo(config.Level), start: time.Now(), boot: rand.Uint64() | 1}
 	t.peers, t.leaving, t.conns = map[raft.MemberID]*peer{}, map[raft.MemberID]*peer{}, map[net.Conn]struct{}{}
 	t.expelled = map[raft.MemberID]bool{}
 	if config.dialect != nil {

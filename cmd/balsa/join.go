@@ -65,7 +65,7 @@ func (m *member) inquire() error {
 func (m *member) askMember(url, question string) (*datadir.Identity, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
 	defer cancel()
-	answer, err := transport.Inquire(ctx, transport.InquiryConfig{URL: url, ClientTLS: m.plan.peerClient}, []byte(question))
+	answer, err := transport.Inquire(ctx, transport.InquiryConfig{URL: url, ClientTLS: m.plan.peerClient, Level: m.maxLevel()}, []byte(question))
 	if err != nil {
 		return nil, err
 	}

@@ -154,7 +154,7 @@ func (m *member) openTransport() (err error) {
 		Self:      transport.Identity{Cluster: id.Cluster.ID, Member: id.Member, Life: id.Life, DataDir: id.ID},
 		Listeners: m.peers, ServerTLS: m.plan.peerServer, ClientTLS: m.plan.peerClient, Logger: m.logger,
 		OnRoundTrip: m.observer.PeerRoundTrip, OnInquiry: m.answerInquiry, Former: former, Register: m.register,
-		URLs: m.peerURLs,
+		URLs: m.peerURLs, Level: m.maxLevel(),
 	})
 	if err != nil {
 		return err
@@ -184,11 +184,16 @@ func (m *member) peerURLs() []string {
 	return nil
 }
 
+// maxLevel is the highest cluster level that this member claims to speak.
+func (m *member) maxLevel() balsa.Level {
+	return balsa.Level(min(m.plan.settings.Count("max-cluster-level"), uint64(balsa.BuildLevel)))
+}
+
 func (m *member) openHost() (err error) {
 	id := m.dir.Identity
 	m.host, err = balsa.OpenHost(balsa.HostConfig{
 		Member: id.Member, Cluster: id.Cluster.ID, DataDir: id.ID, FS: m.logFS(), Dir: datadir.LogDir,
-		Transport: m.transport, Logger: m.logger, Observer: watchful{m.observer, m},
+		Transport: m.transport, Logger: m.logger, Observer: watchful{m.observer, m}, Level: m.maxLevel(),
 		SnapshotRate: m.plan.settings.Rate("snapshot-rate"), SnapshotsByLeader: m.plan.settings.String("snapshot-from") == "leader",
 		SegmentSize: int64(m.plan.settings.Count("testing-log-segment-bytes")),
 	})

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/pprof"
 	"time"
 
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/internal/datadir"
 	"github.com/balsadb/balsa/raft"
 )
@@ -20,6 +22,8 @@ type memberStatus struct {
 	Member    string           `json:"member_id"`
 	Cluster   string           `json:"cluster_id"`
 	Version   string           `json:"version"`
+	Level     uint16           `json:"cluster_level"` // what all members are known to understand
+	MaxLevel  uint16           `json:"max_level"`     // what this member speaks
 	Role      string           `json:"role"`
 	Term      uint64           `json:"term"`
 	Leader    string           `json:"leader"`
@@ -67,6 +71,7 @@ type peerStatus struct {
 	Next      uint64 `json:"next"`
 	State     string `json:"state"`
 	Connected bool   `json:"connected"`
+	MaxLevel  uint16 `json:"max_level"` // what it speaks; 0 where it was never in touch
 }
 
 // handlers are what this program serves over HTTP beside the server's own.
@@ -108,6 +113,7 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 	total, inUse := m.store.Size(), m.store.SizeInUse()
 	answer := memberStatus{
 		Name: id.Name, Member: hexID(uint64(id.Member)), Cluster: hexID(id.Cluster.ID), Version: balsaVersion,
+		Level: uint16(m.group.Level()), MaxLevel: uint16(cmp.Or(m.maxLevel(), balsa.BuildLevel)),
 		Role: roleName(s.Role), Term: uint64(s.Term), Leader: m.nameOf(s.Leader),
 		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
 		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered, Troubles: m.troubles(), Snapshots: m.snapshots(),
@@ -116,10 +122,11 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if s.Fenced != nil {
 		answer.Fault = s.Fenced.Error()
 	}
+	levels := m.group.Levels()
 	for _, p := range s.Peers {
 		answer.Followers = append(answer.Followers, peerStatus{
 			Name: m.nameOf(p.ID), Member: hexID(uint64(p.ID)), Match: uint64(p.Match), Next: uint64(p.Next),
-			State: p.State.String(), Connected: p.Connected,
+			State: p.State.String(), Connected: p.Connected, MaxLevel: uint16(levels[p.ID]),
 		})
 	}
 	w.Header().Set("Content-Type", "application/json")

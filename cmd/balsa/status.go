@@ -197,6 +197,7 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 		}
 		writeTroubles(out, a.Status)
 		writeSnapshots(out, a.Status)
+		writeLevel(out, a.Status)
 		if a.Status != nil && a.Status.Recovered != nil {
 			r := a.Status.Recovered
 			fmt.Fprintf(out, "%s: this cluster was recovered from a lost majority on %s, from %s of cluster %s, up to index %d of term %d (%d entries without proof that they were committed)\n",
@@ -204,6 +205,18 @@ func writeStatusTable(out io.Writer, answers []endpointStatus) error {
 		}
 	}
 	return nil
+}
+
+// writeLevel says, where the leader's cluster could have a higher level, who holds it back.
+func writeLevel(out io.Writer, s *memberStatus) {
+	if s == nil || len(s.Followers) == 0 || s.Level == 0 || s.Level >= s.MaxLevel {
+		return
+	}
+	for _, f := range s.Followers {
+		if f.MaxLevel <= s.Level {
+			fmt.Fprintf(out, "the cluster is at level %d, and %s speaks %d: what is new waits until %s (%s) is upgraded, and has been connected\n", s.Level, s.Name, s.MaxLevel, f.Name, f.Member)
+		}
+	}
 }
 
 // writeTroubles writes a line for each trouble of a member: what is wrong, since when, and what to do.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Member struct {
 	cluster *Cluster
 	ports   Ports
 	args    []string
+	binary  string // in place of the cluster's, where it is set
 
 	mu      sync.Mutex
 	process *process // the last one started; nil before
@@ -38,7 +40,12 @@ type process struct {
 }
 
 // Args returns the command line that the member is started with.
-func (m *Member) Args() []string { return append([]string{m.cluster.options.Binary}, m.args...) }
+func (m *Member) Args() []string { return append([]string{m.program()}, m.args...) }
+
+// SetBinary has the member started with another build from now on. It must not run.
+func (m *Member) SetBinary(path string) { m.binary = path }
+
+func (m *Member) program() string { return cmp.Or(m.binary, m.cluster.options.Binary) }
 
 // PID returns the process's id, of the last process where none runs; 0 before the first.
 func (m *Member) PID() int {
@@ -94,7 +101,7 @@ func (m *Member) start() error {
 	if err != nil {
 		return errors.Join(err, log.Close())
 	}
-	cmd := exec.Command(m.cluster.options.Binary, m.args...)
+	cmd := exec.Command(m.program(), m.args...)
 	cmd.Stdout, cmd.Stderr = input, input
 	cmd.ExtraFiles = []*os.File{m.cluster.lifeline}
 	cmd.Env = append(append(os.Environ(), "BALSA_LIFELINE_FD=3"), m.cluster.options.Env...)

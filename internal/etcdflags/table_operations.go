@@ -67,6 +67,8 @@ var ours = Section{"Balsa's own", []Flag{
 		Help: "how many bytes a second of snapshots this member sends, all together, and reads or writes to make or restore them: 64MiB, 500KiB, or unlimited"},
 	{Name: "snapshot-from", Default: "follower", Choices: []string{"follower", "leader"},
 		Help: "who sends a snapshot while this member leads: a follower that is up to date, where there is one, or always the leader"},
+	{Name: "max-cluster-level", Kind: Count, Default: "0",
+		Help: "the highest cluster level that this member claims to speak (0: all that its build does). While one member claims less the cluster's level does not rise, and all can go back to the build before"},
 }}
 
 // testingOnly holds what etcd does not have: switches that make a real process break in ways that a test wants.
