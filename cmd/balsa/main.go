@@ -4,6 +4,8 @@
 //	balsa serve       one member of a cluster, with etcd's flags
 //	balsa ctl         etcdctl
 //	balsa status      how each member is doing
+//	balsa doctor      what is wrong with a cluster, from name to clock
+//	balsa why-no-leader  why there is none, and what to do
 //	balsa backup      all keys into a file, while the cluster serves
 //	balsa restore     new members from such a file
 //	balsa recover     a new cluster from one survivor of a lost majority
@@ -34,6 +36,7 @@ const (
 
 	exitRemoved = 4 // balsa serve: this member was removed from its cluster; starting it again is of no use
 	exitLost    = 5 // balsa serve: the others know that this member's disk is not what it was; it has to join again
+	exitWarning = 6 // balsa doctor: nothing is failing, and something will where nobody looks
 )
 
 func main() {
@@ -93,7 +96,7 @@ func commands() *cobra.Command {
 		},
 	}
 	root.Flags().Bool("version", false, "print the version")
-	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), backupCommand(), restoreCommand(), recoverCommand(), rejoinCommand(), verifyCommand(), walCommand(), simCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), ctlCommand(), statusCommand(), whyNoLeaderCommand(), doctorCommand(), backupCommand(), restoreCommand(), recoverCommand(), rejoinCommand(), verifyCommand(), walCommand(), simCommand(), versionCommand())
 	return root
 }
 

@@ -40,6 +40,15 @@ type memberStatus struct {
 	Followers []peerStatus     `json:"followers,omitempty"`
 	Troubles  []trouble        `json:"troubles,omitempty"`
 	Snapshots []snapshotStatus `json:"snapshots,omitempty"`
+	Now       time.Time        `json:"now"` // by the member's own clock
+	// What why-no-leader asks for: the index of the configuration and who has a seat in it, the connections, the election timeout in
+	// milliseconds, and how often this process has asked for pre-votes and campaigned.
+	Configuration   uint64       `json:"configuration"`
+	Seats           []seatStatus `json:"members"`
+	Links           []linkStatus `json:"links,omitempty"`
+	ElectionTimeout float64      `json:"election_timeout_ms"`
+	PreVotes        uint64       `json:"pre_votes"`
+	Campaigns       uint64       `json:"campaigns"`
 	// Recovered is the record of the recovery from a lost majority that this cluster began with.
 	Recovered *datadir.Recovery `json:"recovered,omitempty"`
 }
@@ -117,8 +126,9 @@ func (m *member) serveStatus(w http.ResponseWriter, r *http.Request) {
 		Role: roleName(s.Role), Term: uint64(s.Term), Leader: m.nameOf(s.Leader),
 		First: uint64(s.First), Last: uint64(s.Last), Stable: uint64(s.Stable), Commit: uint64(s.Commit), Applied: uint64(s.Applied),
 		Size: total, InUse: inUse, Revision: m.store.Revision(), Ready: s.Recovered, Troubles: m.troubles(), Snapshots: m.snapshots(),
-		Recovered: m.plan.recovered,
+		Now: time.Now(), Recovered: m.plan.recovered, PreVotes: s.Counts.PreCampaigns, Campaigns: s.Counts.Campaigns,
 	}
+	m.fillElection(&answer)
 	if s.Fenced != nil {
 		answer.Fault = s.Fenced.Error()
 	}

@@ -43,19 +43,24 @@ func statusCommand() *cobra.Command {
 			return runStatus(cmd.Context(), cmd.OutOrStdout(), o)
 		},
 	}
+	o.addFlags(cmd, "table", "table or json")
+	return cmd
+}
+
+// addFlags gives a command the flags of one that asks members.
+func (o *statusOptions) addFlags(cmd *cobra.Command, output, formats string) {
 	endpoints := []string{"127.0.0.1:2379"}
 	if text := os.Getenv("ETCDCTL_ENDPOINTS"); text != "" {
 		endpoints = strings.Split(text, ",")
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.endpoints, "endpoints", endpoints, "addresses to ask, separated by commas")
-	flags.StringVarP(&o.output, "output", "o", "table", "table or json")
+	flags.StringVarP(&o.output, "output", "o", output, formats)
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Second, "how long to wait for each member")
 	flags.StringVar(&o.cert, "cert", os.Getenv("ETCDCTL_CERT"), "certificate to show")
 	flags.StringVar(&o.key, "key", os.Getenv("ETCDCTL_KEY"), "its key")
 	flags.StringVar(&o.ca, "cacert", os.Getenv("ETCDCTL_CACERT"), "certificates of those who may sign the servers' certificates")
 	flags.BoolVar(&o.skipVerifyNames, "insecure-skip-tls-verify", false, "take any server's certificate (for tests)")
-	return cmd
 }
 
 // endpointStatus is what one endpoint answered.
@@ -65,6 +70,7 @@ type endpointStatus struct {
 	RoundTrip float64       `json:"round_trip_ms,omitempty"`
 	Lag       uint64        `json:"lag"` // entries that this member has yet to apply, of those that any asked member knows to be committed
 	Status    *memberStatus `json:"status,omitempty"`
+	Asked     time.Time     `json:"-"` // when, by our clock
 }
 
 func runStatus(ctx context.Context, out io.Writer, o statusOptions) error {
@@ -115,7 +121,7 @@ func askStatus(ctx context.Context, endpoint string, config *tls.Config, o statu
 			answer.Error = err.Error()
 			return answer
 		}
-		answer.Status, answer.RoundTrip = status, float64(time.Since(began).Microseconds())/1000
+		answer.Status, answer.Asked, answer.RoundTrip = status, began, float64(time.Since(began).Microseconds())/1000
 	}
 	return answer
 }
