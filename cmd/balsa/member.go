@@ -109,6 +109,9 @@ func (m *member) openDirectory() (err error) {
 		m.logger.Warn(warning.Error())
 	}
 	m.onClose(m.register.Close)
+	if m.dir.Mended {
+		m.logger.Warn("one of the two copies of identity.json was damaged, missing or an earlier version's, and was written again")
+	}
 	return nil
 }
 

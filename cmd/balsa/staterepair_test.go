@@ -123,7 +123,9 @@ func flipTables(t *testing.T, dataDir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		flipBit(t, name, about.Size()/3*8)
+		if about.Size() > 0 { // the last one may have been begun when the member was killed
+			flipBit(t, name, about.Size()/3*8)
+		}
 	}
 }
 

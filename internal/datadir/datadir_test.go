@@ -133,3 +133,68 @@ func TestDiskFailsWhileMaking(t *testing.T) {
 		t.Errorf("%s was left behind: %v", newName, err)
 	}
 }
+
+// TestDamagedIdentity flips each bit of each copy of the identity, and removes one: the other one counts, and both are there again. Where both
+// are damaged the directory is refused and left as it is.
+func TestDamagedIdentity(t *testing.T) {
+	want := identity(t, "m1", "")
+	for _, name := range []string{identityName, copyName} {
+		for bit := -1; bit < 8*len(want.encode()); bit++ {
+			fsys := vfs.NewMem()
+			made, err := Open(fsys, "d", want, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := read(t, fsys, name)
+			made.Close()
+			if bit < 0 {
+				err = fsys.Remove(name)
+			} else {
+				flipped := bytes.Clone(whole)
+				flipped[bit/8] ^= 1 << (bit % 8)
+				err = replace(fsys, name, newName, flipped)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := Open(fsys, "d", want, rand.Reader)
+			if err != nil || again.Fresh || !again.Mended || again.Identity.ID != made.Identity.ID || again.Identity.Name != "m1" {
+				t.Fatalf("bit %d of %s: %+v, %v", bit, name, again, err)
+			}
+			again.Close()
+			for _, each := range []string{identityName, copyName} {
+				if !bytes.Equal(read(t, fsys, each), whole) {
+					t.Fatalf("bit %d of %s: %s is not what it was", bit, name, each)
+				}
+			}
+		}
+	}
+}
+
+// TestBothCopiesDamaged damages both: nothing says whose directory it is.
+func TestBothCopiesDamaged(t *testing.T) {
+	fsys, want := vfs.NewMem(), identity(t, "m1", "")
+	made, err := Open(fsys, "d", want, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Close()
+	for _, name := range []string{identityName, copyName} {
+		text := bytes.Replace(read(t, fsys, name), []byte(`"m1"`), []byte(`"m3"`), 1)
+		if err := replace(fsys, name, newName, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(fsys, "d", want, rand.Reader); err == nil || !strings.Contains(err.Error(), "its checksum is wrong, and so is its copy's") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func read(t *testing.T, fsys vfs.FS, name string) []byte {
+	t.Helper()
+	text, err := readAll(fsys, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}

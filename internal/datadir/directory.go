@@ -15,7 +15,9 @@ type Directory struct {
 	Identity Identity
 	// Fresh is set where this start made the directory.
 	Fresh bool
-	lock  io.Closer
+	// Mended is set where one of the two copies of the identity was damaged, missing or an earlier build's, and was written again.
+	Mended bool
+	lock   io.Closer
 }
 
 // Close gives the directory back.
@@ -32,15 +34,16 @@ func Inspect(fsys vfs.FS, path string) (*Identity, error) {
 		return nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
 	}
 	switch {
-	case slices.Contains(names, identityName):
-		text, err := readAll(fsys, identityName)
-		if err != nil {
-			return nil, fmt.Errorf("data directory %s: %s cannot be read: %w", path, identityName, err)
-		}
-		id, err := decode(text)
+	case slices.Contains(names, identityName), slices.Contains(names, copyName):
+		c, err := choose(fsys, names)
 		if err != nil {
 			return nil, fmt.Errorf("data directory %s: %s: %w", path, identityName, err)
 		}
+		id, err := decode(c.text)
+		if err != nil {
+			return nil, fmt.Errorf("data directory %s: %s: %w", path, identityName, err)
+		}
+		id.mend = !c.whole
 		return id, nil
 	case slices.Contains(names, "member"):
 		return nil, fmt.Errorf("data directory %s is etcd's, whose files are of another format, and was left as it is: "+
@@ -101,13 +104,20 @@ func open(fsys vfs.FS, path string, want Identity, random io.Reader) (*Directory
 		return nil, err
 	}
 	if found != nil {
-		return &Directory{Identity: *found}, found.Match(&want, path)
+		d := &Directory{Identity: *found, Mended: found.mend}
+		if err := found.Match(&want, path); err != nil || !found.mend {
+			return d, err
+		}
+		if err := writeBoth(fsys, found.encode()); err != nil {
+			return nil, fmt.Errorf("data directory %s: writing %s again: %w", path, identityName, err)
+		}
+		return d, nil
 	}
 	want.Life = max(want.Life, 1)
 	if _, err := io.ReadFull(random, want.ID[:]); err != nil {
 		return nil, fmt.Errorf("drawing an id for data directory %s: %w", path, err)
 	}
-	if err := replace(fsys, identityName, newName, want.encode()); err != nil {
+	if err := writeBoth(fsys, want.encode()); err != nil {
 		return nil, fmt.Errorf("data directory %s: writing %s: %w", path, identityName, err)
 	}
 	return &Directory{Identity: want, Fresh: true}, nil

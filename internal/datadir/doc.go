@@ -1,7 +1,7 @@
 // Package datadir is a member's data directory: whose it is, and who may use it.
 //
 //	LOCK             held by the process that uses the directory
-//	identity.json    format, cluster, member, the directory's own id, and the cluster's first members
+//	identity.json    format, cluster, member, the directory's own id, and the cluster's first members; identity.json.copy is the same again
 //	wal/             the replicated log
 //	state/           the store
 //

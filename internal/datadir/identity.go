@@ -1,9 +1,12 @@
 package datadir
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +34,8 @@ type Identity struct {
 	// as raft encodes it; Cluster.Members are those of it then.
 	Life   raft.Incarnation
 	Joined []byte
+
+	mend bool // one of the copies is not what counts
 }
 
 // record is the identity as it is in the file. Unknown fields are ignored; an unknown word in Requires is not.
@@ -45,6 +50,8 @@ type record struct {
 	Origin    string         `json:"restored_from,omitempty"`
 	Life      uint64         `json:"life,omitempty"`
 	Joined    []byte         `json:"joined,omitempty"`
+	// Checksum is the CRC-32C of the text with zeros in its place, in hexadecimal; builds before wrote none.
+	Checksum string `json:"checksum,omitempty"`
 }
 
 type memberRecord struct {
@@ -67,12 +74,34 @@ func (id *Identity) encode() []byte {
 	for _, m := range id.Cluster.Members {
 		r.Members = append(r.Members, memberRecord{hex64(uint64(m.ID)), m.Name, m.PeerURLs})
 	}
+	r.Checksum = noChecksum
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		panic(err) // strings and numbers only
 	}
-	return append(text, '\n')
+	return seal(append(text, '\n'))
 }
+
+const noChecksum = "00000000"
+
+// checksumField finds the checksum in a text.
+var checksumField = regexp.MustCompile(`"checksum": "([0-9a-f]{8})"`)
+
+// seal puts the checksum of a text into the place that was left for it, which is the last of that form: a name may look like one.
+func seal(text []byte) []byte {
+	all := checksumField.FindAllSubmatchIndex(text, -1)
+	if len(all) == 0 {
+		return text
+	}
+	at := all[len(all)-1]
+	text = append([]byte{}, text...)
+	copy(text[at[2]:at[3]], noChecksum)
+	copy(text[at[2]:at[3]], fmt.Sprintf("%08x", crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli))))
+	return text
+}
+
+// sealed reports whether a text has a checksum, and it is right.
+func sealed(text []byte) bool { return checksumField.Match(text) && bytes.Equal(seal(text), text) }
 
 func decode(text []byte) (*Identity, error) {
 	var r record
