@@ -114,8 +114,10 @@ func TestBadDaysOfARealDirectory(t *testing.T) {
 	if err != nil || len(segments) == 0 {
 		t.Fatalf("no log: %v", err)
 	}
-	if err := os.RemoveAll(filepath.Join(dir, "identity.json")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"identity.json", "identity.json.copy"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	refused(t, dir, 1, "but no identity.json, so that it is not known whose it is", flags)
 }
