@@ -69,6 +69,9 @@ func OpenHost(config HostConfig) (*Host, error) {
 		return nil, errors.Join(fmt.Errorf("opening the log in %s: %w", config.Dir, err), config.Transport.Close())
 	}
 	h := &Host{config: config, scheduler: config.Scheduler, log: log, recovery: recovered.Report, recovered: map[GroupID]wal.GroupState{}}
+	for _, note := range recovered.Report.Notes {
+		config.Logger.Warn("the log was mended as it was opened: " + note)
+	}
 	for _, g := range recovered.Groups {
 		h.recovered[g.Group] = g
 	}
