@@ -109,6 +109,9 @@ type GroupConfig struct {
 	ElectionTimeout time.Duration
 	// HeartbeatInterval is a leader's longest silence: a tenth of ElectionTimeout by default.
 	HeartbeatInterval time.Duration
+	// Reluctance is how much longer than others this member waits before it campaigns, at most two election timeouts: others lead as a rule,
+	// where they can. It never keeps this member from leading where no other does.
+	Reluctance time.Duration
 	// Limits bound what the group keeps in memory.
 	Limits GroupLimits
 	// RecordedEvents is how many of the last events the group's flight recorder keeps, 72 bytes each: 256 by default. They go to the

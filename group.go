@@ -63,7 +63,7 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	now := h.scheduler.Now()
 	protocol, err := raft.New(raft.Config{
 		Group: config.ID, Self: h.config.Member, Members: config.Members, Configuration: config.Configuration,
-		ElectionTimeout: config.ElectionTimeout, HeartbeatInterval: config.HeartbeatInterval,
+		ElectionTimeout: config.ElectionTimeout, HeartbeatInterval: config.HeartbeatInterval, Reluctance: config.Reluctance,
 		Hesitation: hesitation(&restored, config.ElectionTimeout),
 		Random:     h.config.Random, Limits: config.Limits.Protocol, Level: h.config.Level,
 	}, restored, raft.Instant(now))

@@ -27,6 +27,10 @@ type Config struct {
 	Hesitation time.Duration
 	// Level is the highest that this member speaks; 0 is BuildLevel. A lower one makes it as an older build is.
 	Level Level
+	// Reluctance is how much longer than others this member waits before it campaigns by its own: so members that are close to the
+	// clients, or have more to spend, lead as a rule. It delays and never vetoes: this member votes as all do, takes the office where it is
+	// handed over, and campaigns in the end. Zero for none; at most two election timeouts.
+	Reluctance time.Duration
 	// Random gives the protocol its only randomness.
 	Random func() uint64
 	Limits Limits
@@ -112,6 +116,8 @@ func (c Config) checked() (Config, error) {
 		return c, fmt.Errorf("raft: group %d: Config.Random is missing", c.Group)
 	case c.ElectionTimeout <= 0:
 		return c, fmt.Errorf("raft: group %d: the election timeout is %v, it must be positive", c.Group, c.ElectionTimeout)
+	case c.Reluctance < 0 || c.Reluctance > 2*c.ElectionTimeout:
+		return c, fmt.Errorf("raft: group %d: the reluctance is %v, it must be between 0 and two election timeouts of %v", c.Group, c.Reluctance, c.ElectionTimeout)
 	case c.HeartbeatInterval <= 0 || c.HeartbeatInterval*2 > c.ElectionTimeout:
 		return c, fmt.Errorf("raft: group %d: the heartbeat interval is %v, it must be positive and at most half of the election timeout %v",
 			c.Group, c.HeartbeatInterval, c.ElectionTimeout)

@@ -19,11 +19,19 @@ type election struct {
 // drawElectionTimeout begins a new wait, with a timeout drawn anew: two members that drew the same once
 // would otherwise split the vote for ever (E04).
 func (r *Raft) drawElectionTimeout() {
-	r.election.timeout = r.config.ElectionTimeout + time.Duration(r.random(int64(r.config.ElectionTimeout)))
+	r.election.timeout = r.config.ElectionTimeout + r.reluctance() + time.Duration(r.random(int64(r.config.ElectionTimeout)))
 	if r.apply.lost {
 		r.election.timeout += 2 * r.config.ElectionTimeout // somebody who has a state shall lead, if anybody can
 	}
 	r.election.at = r.now.Add(r.election.timeout)
+}
+
+// reluctance is how much longer than others this member waits; who is the only voter has nobody to wait for.
+func (r *Raft) reluctance() time.Duration {
+	if r.members.alone {
+		return 0
+	}
+	return r.config.Reluctance
 }
 
 // refreshElectionTimeout begins the wait again: a leader was heard, or a vote was given.

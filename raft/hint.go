@@ -49,7 +49,7 @@ func (r *Raft) askEarly() {
 	if h := &r.election.hint; h.unled && r.role == Follower && r.leader == 0 {
 		h.unled = false
 		unit := r.config.ElectionTimeout / 20
-		r.election.at = min(r.election.at, r.now.Add(unit+time.Duration(r.random(int64(2*unit)))))
+		r.election.at = min(r.election.at, r.now.Add(r.reluctance()+unit+time.Duration(r.random(int64(2*unit)))))
 	}
 }
 
@@ -72,7 +72,7 @@ func (r *Raft) PeerBroken(now Instant, peer MemberID, refusedRedial bool) {
 	h.leaderGone = true
 	h.notBefore = r.now.Add(r.config.ElectionTimeout)
 	h.attempts = 0
-	h.at = r.now.Add(time.Millisecond + time.Duration(r.random(int64(hintDelay))))
+	h.at = r.now.Add(r.reluctance() + time.Millisecond + time.Duration(r.random(int64(hintDelay))))
 }
 
 // hintDue reports whether it is time to ask because of a hint.

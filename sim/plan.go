@@ -23,6 +23,8 @@ type Plan struct {
 	Limits          balsa.GroupLimits
 	// Reconfigured: each life of a member has limits and segments of its own.
 	Reconfigured bool
+	// Reluctant: some members wait longer than others before they campaign.
+	Reluctant bool
 	// Length is how long the safety phase lasts, FaultEvery the mean time between two faults.
 	Length     time.Duration
 	FaultEvery time.Duration
@@ -99,6 +101,7 @@ func (p *Plan) drawLimits(r *rand.Rand) balsa.GroupLimits {
 // drawMembers decides whether members come and go in the run, of which there may be one or two at first then.
 func (p *Plan) drawMembers(seed uint64) bool {
 	r := rand.New(rand.NewPCG(seed, 0x6d656d62657273))
+	p.Reluctant = r.IntN(4) == 0
 	if r.IntN(3) > 0 {
 		return false
 	}

@@ -124,6 +124,9 @@ func newRun(options RunOptions) *run {
 func (r *run) configure(h *Host, host *balsa.HostConfig, group *balsa.GroupConfig) {
 	group.OnRemoved = func(string) { r.toldRemoved(h) }
 	r.plan.Sending.configure(host)
+	if r.plan.Reluctant && h.ID%2 == 0 {
+		group.Reluctance = r.plan.ElectionTimeout * time.Duration(h.ID%3) / 2
+	}
 	if !r.plan.Reconfigured {
 		return
 	}

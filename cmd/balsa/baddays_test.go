@@ -106,8 +106,11 @@ func TestBadDaysOfARealDirectory(t *testing.T) {
 
 	refused(t, dir, 1, "belongs to another cluster", append(flags, "--initial-cluster-token=another"))
 	_, peer := freePorts(t)
-	refused(t, dir, 1, "belongs to another cluster", append(flags, fmt.Sprintf("--initial-cluster=m1=http://127.0.0.1:%d", peer),
-		fmt.Sprintf("--initial-advertise-peer-urls=http://127.0.0.1:%d", peer)))
+	again := serving(t, append(flags, fmt.Sprintf("--initial-cluster=m1=http://127.0.0.1:%d", peer),
+		fmt.Sprintf("--initial-advertise-peer-urls=http://127.0.0.1:%d", peer))...)
+	if log := again.terminate(); !strings.Contains(log, "--initial-cluster is not what it was at the first start") {
+		t.Errorf("a changed --initial-cluster is not noted: %s", log)
+	}
 	refused(t, dir, 1, "belongs to another member: it is m1's, and --name says m2", append(flags[1:len(flags)-1:len(flags)-1], "--name=m2"))
 
 	segments, err := filepath.Glob(filepath.Join(dir, "wal", "*"))

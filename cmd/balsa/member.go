@@ -210,7 +210,7 @@ func (m *member) openHost() (err error) {
 	}
 	m.group, err = m.host.StartGroup(balsa.GroupConfig{
 		ID: theGroup, Configuration: &configuration, StateMachine: m.store,
-		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, OnLeadership: m.onLeadership, OnRemoved: m.onRemoved, OnDisowned: m.onDisowned,
+		ElectionTimeout: m.plan.election, HeartbeatInterval: m.plan.heartbeat, Reluctance: m.plan.reluctance, OnLeadership: m.onLeadership, OnRemoved: m.onRemoved, OnDisowned: m.onDisowned,
 		Limits: m.limits(), RecordedEvents: recordedEvents,
 	})
 	if err == nil {
@@ -274,7 +274,7 @@ func (m *member) openServer() (err error) {
 		ClusterID: id.Cluster.ID, MemberID: id.Member, Name: id.Name, Version: balsaVersion, Members: members,
 		ClientURLs: bootstrap.Strings(m.plan.advertiseClient), Group: m.group, Store: m.store,
 		Limits: server.Limits{
-			RequestBytes: clamp(s.Count("max-request-bytes")), TxnOps: clamp(s.Count("max-txn-ops")),
+			RequestBytes: clamp(s.Count("max-request-bytes")), TxnOps: clamp(s.Count("max-txn-ops")), Learners: clamp(s.Count("max-learners")),
 			ConcurrentStreams: uint32(min(s.Count("max-concurrent-streams"), 1<<32-1)),
 			RequestTimeout:    5*time.Second + 2*m.plan.election,
 		},

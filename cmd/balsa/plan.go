@@ -30,6 +30,7 @@ type plan struct {
 	listenPeer, listenClient, listenMetrics []*url.URL
 	advertiseClient                         []*url.URL
 	heartbeat, election                     time.Duration
+	reluctance                              time.Duration // how much longer than others it waits for an election
 
 	clientTLS              *tls.Config // nil: no listener of clients asks for it
 	peerServer, peerClient *tls.Config // nil: peers speak in the clear
@@ -80,9 +81,14 @@ func (p *plan) planTimes() error {
 		return errors.New("--heartbeat-interval and --election-timeout must be above 0 milliseconds")
 	case p.election < 5*p.heartbeat:
 		return fmt.Errorf("--election-timeout (%v) must be at least 5 times --heartbeat-interval (%v), so that a few lost heartbeats are not an election", p.election, p.heartbeat)
+	case p.settings.Count("leader-priority") > 100:
+		return fmt.Errorf("--leader-priority is %d: it is a number from 0 to 100", p.settings.Count("leader-priority"))
+	case p.settings.Count("max-learners") == 0:
+		return errors.New("--max-learners must be at least 1")
 	case p.election > 50*time.Second:
 		return fmt.Errorf("--election-timeout (%v) must be at most 50s", p.election)
 	}
+	p.reluctance = p.election * time.Duration(100-p.settings.Count("leader-priority")) / 100
 	return nil
 }
 
@@ -106,28 +112,41 @@ func (p *plan) planIdentity() error {
 	}
 	p.restart = found != nil
 	existing := p.settings.String("initial-cluster-state") == "existing"
-	if found != nil && (!p.settings.Given("initial-cluster") || existing || found.Joined != nil) {
-		// As in etcd the directory knows the members; only the name is checked.
+	if found != nil {
 		if p.settings.Given("name") && found.Name != name {
 			return fmt.Errorf("data directory %s belongs to another member: it is %s's, and --name says %s; name the directory of %s with --data-dir",
 				p.dataDir, found.Name, name, name)
 		}
 		p.identity = *found
-		return nil
+		if existing || found.Joined != nil {
+			return nil
+		}
+		return p.compareWithFlags(found)
 	}
 	if err := p.identityFromFlags(name); err != nil {
 		return err
 	}
-	if found != nil {
-		if err := found.Match(&p.identity, p.dataDir); err != nil {
-			return err
-		}
-		p.identity = *found
-		return nil
-	}
 	if p.joins = existing; p.joins && len(p.identity.Cluster.Members) < 2 {
 		return fmt.Errorf("--initial-cluster-state=existing asks to join a running cluster, and --initial-cluster (%s) names none of its members: "+
 			"give it what `balsa ctl member add` printed", p.identity.Cluster.String())
+	}
+	return nil
+}
+
+// compareWithFlags looks whether the flags speak of the cluster that a directory is of. As in etcd the directory knows the members, whatever
+// --initial-cluster has become since the first start; a token that is given must be the one of then.
+func (p *plan) compareWithFlags(found *datadir.Identity) error {
+	initial := found.Cluster.String()
+	if p.settings.Given("initial-cluster-token") {
+		cluster, err := bootstrap.Parse(initial, p.settings.String("initial-cluster-token"))
+		if err != nil {
+			return err
+		}
+		return found.Match(&datadir.Identity{Cluster: *cluster, Member: cluster.Named(found.Name).ID, Name: found.Name}, p.dataDir)
+	}
+	if given := p.settings.String("initial-cluster"); p.settings.Given("initial-cluster") && given != initial {
+		p.settings.Notices = append(p.settings.Notices, etcdflags.Notice{Flag: "initial-cluster", Text: "--initial-cluster is not " +
+			"what it was at the first start (" + initial + "), and is ignored: the data directory knows the members; `balsa ctl member list` shows them"})
 	}
 	return nil
 }
