@@ -67,7 +67,9 @@ func OpenPeers(fsys vfs.FS, now func() time.Time) (p *Peers, warning, err error)
 	}
 	if warning = p.decode(text); warning != nil {
 		clear(p.known)
-		err = fsys.Rename(peersName, peersName+".damaged")
+		if err = fsys.Rename(peersName, peersName+".damaged"); err == nil {
+			err = fsys.SyncDir(".")
+		}
 		warning = fmt.Errorf("the file %s, which says who the other members are, was damaged, and is put aside: %w", peersName, warning)
 	}
 	return p, warning, err
