@@ -16,11 +16,12 @@ const (
 	countTime    report.Figure = "count of half the keys, ms"
 	pageTime     report.Figure = "page of 500 of half the keys, ms"
 	comebackTime report.Figure = "kill -9 of a member until it reads linearizably, s"
+	restarted    report.Figure = "its resident memory a moment later, MiB"
 )
 
 func init() {
 	scenarios = append(scenarios, scenario{name: "count", title: "counting half of many keys of 256 B; a member killed and back; memory", measure: count})
-	order = append(order, countTime, pageTime, comebackTime)
+	order = append(order, countTime, pageTime, comebackTime, restarted)
 }
 
 // count puts many keys, counts half of them and lists a page of them, kills a member and has it come back, and looks at what
@@ -44,9 +45,15 @@ func count(ctx context.Context, s *settings, cluster *servers.Servers, _ scenari
 		return nil, err
 	}
 	r[resident] = report.Median(inMemory) / (1 << 20)
-	if r[comebackTime], err = comeBack(ctx, cluster); err != nil {
+	member, took, err := comeBack(ctx, cluster)
+	if err != nil {
 		return nil, err
 	}
+	r[comebackTime] = took
+	if inMemory, err = cluster.Resident(); err != nil {
+		return nil, err
+	}
+	r[restarted] = inMemory[member] / (1 << 20)
 	return r, cluster.Agree(ctx)
 }
 
@@ -68,20 +75,20 @@ func timeRange(ctx context.Context, cluster *servers.Servers, r *pb.RangeRequest
 	return report.Median(all), nil
 }
 
-// comeBack kills a member that does not lead and starts it again, and returns the seconds until it answers a linearizable read.
-func comeBack(ctx context.Context, cluster *servers.Servers) (float64, error) {
+// comeBack kills a member that does not lead and starts it again, and returns its number and the seconds until it answers a linearizable read.
+func comeBack(ctx context.Context, cluster *servers.Servers) (member int, seconds float64, err error) {
 	leader, err := cluster.AwaitLeader(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	member := (leader + 1) % len(cluster.Members)
+	member = (leader + 1) % len(cluster.Members)
 	begin := time.Now()
 	if err := syscall.Kill(cluster.Members[member].PID(), syscall.SIGKILL); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	cluster.Members[member].Kill() // returns when it is gone
 	if err := cluster.Members[member].Launch(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	const every, atMost = 10 * time.Millisecond, time.Minute
 	ctx, cancel := context.WithTimeout(ctx, atMost)
@@ -91,11 +98,11 @@ func comeBack(ctx context.Context, cluster *servers.Servers) (float64, error) {
 	for {
 		// On a new connection each time: one that was refused waits before it dials again.
 		if readsOnce(ctx, cluster.Members[member].Endpoint) {
-			return time.Since(begin).Seconds(), nil
+			return member, time.Since(begin).Seconds(), nil
 		}
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("no linearizable read for %v after a member was started again: %w", atMost, context.Cause(ctx))
+			return 0, 0, fmt.Errorf("no linearizable read for %v after a member was started again: %w", atMost, context.Cause(ctx))
 		case <-ticks.C:
 		}
 	}

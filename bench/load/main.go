@@ -32,7 +32,7 @@ type settings struct {
 	duration   time.Duration
 	operations int64 // at most, in one run
 	perConn    int   // clients that share a connection
-	keys       int   // of the memory scenario
+	keys       int   // of the scenarios memory and count
 	kills      int   // of the failover scenario, in one run
 	streams    int   // of watchers, and of keep-alives
 	crowd      int   // watchers of the crowd scenario
@@ -79,7 +79,7 @@ func parse(args []string) (*settings, error) {
 	seconds := flags.Float64("seconds", 5, "how long clients send requests in one run")
 	flags.Int64Var(&s.operations, "operations", 2_000_000, "how many requests one run may have")
 	flags.IntVar(&s.perConn, "clients-per-connection", 10, "how many clients share a connection to each endpoint")
-	flags.IntVar(&s.keys, "keys", 200_000, "how many keys the memory scenario puts")
+	flags.IntVar(&s.keys, "keys", 200_000, "how many keys the scenarios memory and count put")
 	flags.IntVar(&s.kills, "kills", 3, "how often the failover scenario kills a leader in one run")
 	flags.IntVar(&s.streams, "streams", 10, "how many streams watchers and keep-alives are spread over, each on a connection of its own, to the members in turn")
 	flags.IntVar(&s.crowd, "crowd", 100_000, "how many watchers the crowd scenario opens, on 100 streams to one member")
