@@ -37,6 +37,7 @@ type settings struct {
 	streams    int   // of watchers, and of keep-alives
 	crowd      int   // watchers of the crowd scenario
 	leases     int   // that are kept alive
+	bytes      int64 // of the snapshot scenario's state
 	dir        string
 	json       string
 	profiles   string
@@ -84,6 +85,7 @@ func parse(args []string) (*settings, error) {
 	flags.IntVar(&s.streams, "streams", 10, "how many streams watchers and keep-alives are spread over, each on a connection of its own, to the members in turn")
 	flags.IntVar(&s.crowd, "crowd", 100_000, "how many watchers the crowd scenario opens, on 100 streams to one member")
 	flags.IntVar(&s.leases, "leases", 10_000, "how many leases the scenarios of leases keep alive")
+	flags.Int64Var(&s.bytes, "bytes", 2<<30, "how many bytes the state of the snapshot scenario has")
 	flags.StringVar(&s.dir, "dir", "", "where the servers keep their data, on a disk; the system's temporary directory by default")
 	flags.StringVar(&s.json, "json", "", "write all results to this file, too")
 	flags.StringVar(&s.profiles, "profile", "", "write processor profiles of the leader and a follower into this directory, from one more run of each scenario")
@@ -119,8 +121,8 @@ func (s *settings) choose(names string) error {
 }
 
 func (s *settings) check() error {
-	if s.rounds < 1 || s.duration <= 0 || s.operations < 1 || s.perConn < 1 || s.keys < 1 || s.kills < 1 || s.streams < 1 || s.crowd < 1 || s.leases < s.streams {
-		return errors.New("rounds, seconds, operations, clients per connection, keys, kills, streams and the crowd must be above 0, and leases no fewer than streams")
+	if s.rounds < 1 || s.duration <= 0 || s.operations < 1 || s.perConn < 1 || s.keys < 1 || s.kills < 1 || s.streams < 1 || s.crowd < 1 || s.leases < s.streams || s.bytes < 1 {
+		return errors.New("rounds, seconds, operations, clients per connection, keys, kills, streams, bytes and the crowd must be above 0, and leases no fewer than streams")
 	}
 	for _, kind := range s.kinds {
 		if kind != servers.Etcd && kind != servers.Balsa {

@@ -97,22 +97,28 @@ func (s *Servers) Resident() ([]float64, error) {
 		if !m.Running() {
 			continue
 		}
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.PID()))
+		bytes, err := ResidentOf(m.PID())
 		if err != nil {
 			return nil, err
 		}
-		_, after, found := strings.Cut(string(text), "VmRSS:")
-		fields := strings.Fields(after)
-		if !found || len(fields) == 0 {
-			return nil, fmt.Errorf("/proc/%d/status has no VmRSS", m.PID())
-		}
-		kib, err := strconv.ParseFloat(fields[0], 64)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, kib*1024)
+		all = append(all, bytes)
 	}
 	return all, nil
+}
+
+// ResidentOf returns a process's resident memory in bytes.
+func ResidentOf(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, found := strings.Cut(string(text), "VmRSS:")
+	fields := strings.Fields(after)
+	if !found || len(fields) == 0 {
+		return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+	}
+	kib, err := strconv.ParseFloat(fields[0], 64)
+	return kib * 1024, err
 }
 
 // DiskBytes returns what each member's data takes on disk.
