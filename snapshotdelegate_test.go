@@ -41,8 +41,6 @@ func TestALeaderHasAFollowerSend(t *testing.T) {
 }
 
 // TestALeaderSendsItselfWhatAnotherDidNot: its process is gone, it says nothing any more, or it cannot.
-//
-// Seen to fail with delegations that are never given up.
 func TestALeaderSendsItselfWhatAnotherDidNot(t *testing.T) {
 	for name, ends := range map[string]func(*lab, *labMember){
 		"killed":  func(l *lab, m *labMember) { m.crash(false) },
@@ -79,8 +77,6 @@ func TestALeaderSendsItselfWhatAnotherDidNot(t *testing.T) {
 }
 
 // TestE31AnotherLeaderHasItSentOn: the leader dies in the midst; who sends has the file still, and the receiver tells the next leader so.
-//
-// Seen to fail with a next leader that is told nothing, where it sends its own from the start.
 func TestE31AnotherLeaderHasItSentOn(t *testing.T) {
 	l := newLab(t, 5, newVault, cutEarly)
 	l.host = byFollowers

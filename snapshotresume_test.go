@@ -62,8 +62,6 @@ func (l *lab) watchPieces(at int64, then func(*wire.SnapshotChunk)) *pieces {
 
 // TestE31AReceiverThatCrashesGoesOnWhereItWas: after a kill or a power cut what it had is there, but for what was not synced, and
 // is not sent again.
-//
-// Seen to fail with parts that are removed at a start, and with a receiver that begins at 0.
 func TestE31AReceiverThatCrashesGoesOnWhereItWas(t *testing.T) {
 	l, _, follower := bulkLab(t, smallPieces)
 	p := l.watchPieces(128<<10, nil)
@@ -85,8 +83,6 @@ func TestE31AReceiverThatCrashesGoesOnWhereItWas(t *testing.T) {
 
 // TestE31SendingKeepsToItsPace on virtual time: the rate bounds what is sent, nothing else is kept waiting by it, and a follower that
 // is slow for want of pace is not given up.
-//
-// Seen to fail with a pace that lets everything through, and with giving up by the time since the last answer alone.
 func TestE31SendingKeepsToItsPace(t *testing.T) {
 	const rate = 512 << 10
 	l, leader, follower := bulkLab(t, func(c *HostConfig) { c.SnapshotPiece, c.SnapshotRate = 16<<10, rate })
