@@ -153,12 +153,16 @@ func compare(ctx context.Context, t *testing.T, c *cluster.Cluster, written int)
 	var first uint32
 	for i, m := range c.Members {
 		client := dial(t, m.Endpoint)
-		if _, err := client.Get(ctx, "barrier"); err != nil { // so that it has everything
-			t.Fatalf("%s: %v", m.Name, err)
+		got, err := readAll(ctx, client)
+		for err != nil && ctx.Err() == nil { // a read that meets damage says so, and is answered once that is repaired
+			pauseBetweenLooks(ctx)
+			got, err = readAll(ctx, client)
 		}
-		got, err := client.Get(ctx, "key", clientv3.WithPrefix(), clientv3.WithSerializable())
-		if err != nil || len(got.Kvs) != written {
-			t.Fatalf("%s has %d of %d keys: %v", m.Name, len(got.Kvs), written, err)
+		if err != nil {
+			t.Fatalf("%s answers no read: %v", m.Name, err)
+		}
+		if len(got.Kvs) != written {
+			t.Fatalf("%s has %d of %d keys", m.Name, len(got.Kvs), written)
 		}
 		for n, kv := range got.Kvs {
 			if string(kv.Key) != fmt.Sprintf("key%05d", n) || !strings.HasPrefix(string(kv.Value), fmt.Sprint(n, "x")) {
@@ -175,4 +179,12 @@ func compare(ctx context.Context, t *testing.T, c *cluster.Cluster, written int)
 			t.Errorf("%s has the hash %x, the first member %x", m.Name, hash.Hash, first)
 		}
 	}
+}
+
+// readAll reads all keys of a member's own state, once that has everything.
+func readAll(ctx context.Context, client *clientv3.Client) (*clientv3.GetResponse, error) {
+	if _, err := client.Get(ctx, "barrier"); err != nil {
+		return nil, err
+	}
+	return client.Get(ctx, "key", clientv3.WithPrefix(), clientv3.WithSerializable())
 }
