@@ -30,6 +30,8 @@ type HostConfig struct {
 	SnapshotDir string
 	// SegmentSize is the size in bytes of the log's files, 0 for the log's default (64 MiB).
 	SegmentSize int64
+	// Room is kept for when the disk is full; nil for none. Take it first.
+	Room *Room
 	// InboxBytes bounds what arrived from the other hosts and was not yet looked at: 256 MiB by default. What comes
 	// on top is dropped, as if the network had lost it.
 	InboxBytes int
@@ -74,6 +76,9 @@ func (c HostConfig) withDefaults() (HostConfig, error) {
 	c.SnapshotPiece = min(max(cmp.Or(c.SnapshotPiece, 128<<10), 1), 1<<20)
 	if c.Level == 0 || c.Level > BuildLevel {
 		c.Level = BuildLevel
+	}
+	if c.Room == nil {
+		c.Room = NewRoom(c.FS, "reserve", 0)
 	}
 	if c.Scheduler == nil {
 		c.Scheduler = actor.NewGoroutines()

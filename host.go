@@ -25,6 +25,7 @@ type Host struct {
 	writer    *logWriter
 	reader    *logReader
 	preparer  *logPreparer
+	keeper    *roomKeeper
 	snapshots *snapshotWorker
 	recovery  wal.Report
 	members   []raft.Member  // that Open knows of
@@ -82,6 +83,10 @@ func OpenHost(config HostConfig) (*Host, error) {
 	h.writer = &logWriter{host: h, idleAt: actor.Never}
 	h.reader = &logReader{host: h}
 	h.preparer = &logPreparer{host: h}
+	h.keeper = &roomKeeper{host: h}
+	h.keeper.task = h.scheduler.Start("room keeper", h.keeper.turn)
+	h.keeper.inbox.Bind(h.keeper.task)
+	h.watchRoom()
 	h.preparer.task = h.scheduler.Start("log preparer", h.preparer.turn)
 	h.preparer.inbox.Bind(h.preparer.task)
 	h.writer.task = h.scheduler.Start("log writer", h.writer.turn)
@@ -265,6 +270,7 @@ func (h *Host) Close() error {
 	h.writer.task.Stop()
 	h.reader.task.Stop()
 	h.preparer.task.Stop()
+	h.keeper.task.Stop()
 	h.snapshots.task.Stop()
 	h.loop.close()
 	for _, g := range h.groups {

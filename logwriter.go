@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/balsadb/balsa/internal/actor"
@@ -22,6 +23,7 @@ type logWriter struct {
 	// refused are writes that the log had no room for. They are given to it again, before any that came later.
 	refused []logWrite
 	retryAt actor.Instant
+	waits   atomic.Bool // there are some
 	// idleAt is when the log is told that nothing follows, Never where it was told.
 	idleAt actor.Instant
 	failed bool
@@ -70,7 +72,7 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 	switch {
 	case err == nil:
 		if len(w.refused) > 0 {
-			w.host.ClearTrouble(TroubleDiskFull, 0)
+			w.waits.Store(false)
 		}
 		clear(w.refused)
 		w.refused = w.refused[:0]
@@ -104,10 +106,13 @@ func (w *logWriter) idle() error {
 // meanwhile, and a leader gives up its office in time (E08).
 func (w *logWriter) waitForRoom(now actor.Instant, writes []logWrite, err error) actor.Instant {
 	if len(w.refused) == 0 {
-		w.host.tell(Trouble{
-			Kind: TroubleDiskFull, Text: "the log's disk is full: nothing can be written until there is space", Remedy: "make room: writing goes on by itself",
-		}, slog.String("error", err.Error()))
+		w.host.config.Logger.Error("the log's disk is full: nothing can be written until there is space", slog.String("error", err.Error()))
 		w.refused = append(w.refused, writes...)
+		w.waits.Store(true)
+	}
+	if w.host.config.Room.RanOut() {
+		w.retryAt = now
+		return now
 	}
 	w.retryAt = now.Add(fullInterval)
 	return w.retryAt
@@ -217,7 +222,11 @@ func (p *logPreparer) turn(now actor.Instant) actor.Instant {
 	if !p.host.log.NeedsPrepare() {
 		return actor.Never
 	}
-	if err := p.host.log.Prepare(); err != nil { // nothing is lost yet: the writer makes the file itself where it must
+	err := p.host.log.Prepare()
+	if errors.Is(err, vfs.ErrNoSpace) && p.host.config.Room.RanOut() {
+		err = p.host.log.Prepare()
+	}
+	if err != nil { // nothing is lost yet: the writer makes the file itself where it must
 		p.host.config.Logger.Warn("the log's next file could not be prepared", slog.String("error", err.Error()))
 		return now.Add(prepareInterval)
 	}

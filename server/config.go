@@ -47,6 +47,9 @@ type Config struct {
 	LeaseTick time.Duration
 	// QuotaBytes is the size, in logical bytes, that the store may reach where this member leads (--quota-backend-bytes); 0 or less is no limit.
 	QuotaBytes int64
+	// DiskFull, where set, reports whether this member's disk is full: it leads nothing then where another has room, and where too few have room
+	// for a majority the leader raises NOSPACE.
+	DiskFull func() bool
 	// Troubles, where set, is told what an operator must see.
 	Troubles TroubleTeller
 	// Handlers are served beside the server's own HTTP endpoints, by pattern of http.ServeMux.

@@ -39,6 +39,7 @@ type member struct {
 	peers, clients, metrics []net.Listener
 	dir                     *datadir.Directory
 	register                *datadir.Peers // what is remembered of the others
+	room                    *balsa.Room // on its disk
 	store                   *store.Store
 	transport               *transport.TCP
 	observer                *server.Metrics
@@ -101,6 +102,10 @@ func (m *member) openDirectory() (err error) {
 		return err
 	}
 	m.onClose(m.dir.Close)
+	m.room = balsa.NewRoom(vfs.NewOS(m.plan.dataDir), reserveName, int64(min(m.plan.settings.Count("disk-reserve-bytes"), 1<<40)))
+	if err := m.room.Take(); err != nil {
+		return err
+	}
 	var warning error
 	if m.register, warning, err = datadir.OpenPeers(vfs.NewOS(m.plan.dataDir), time.Now); err != nil {
 		return err
@@ -115,8 +120,11 @@ func (m *member) openDirectory() (err error) {
 	return nil
 }
 
+// reserveName is the file in a data directory that keeps some space.
+const reserveName = "reserve"
+
 func (m *member) openStore() (err error) {
-	home := pebble.NewHome(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger, OnDamage: m.stateDamaged})
+	home := pebble.NewHome(filepath.Join(m.plan.dataDir, datadir.StateDir), pebble.Options{Logger: m.logger, NoSpace: m.room.RanOut, OnDamage: m.stateDamaged})
 	m.onClose(home.Close)
 	if m.store, err = store.OpenHome(home, store.Options{Group: theGroup, OnDamage: m.stateDamaged}); err != nil {
 		return err
@@ -196,7 +204,7 @@ func (m *member) openHost() (err error) {
 	id := m.dir.Identity
 	m.host, err = balsa.OpenHost(balsa.HostConfig{
 		Member: id.Member, Cluster: id.Cluster.ID, DataDir: id.ID, FS: m.logFS(), Dir: datadir.LogDir,
-		Transport: m.transport, Logger: m.logger, Observer: watchful{m.observer, m}, Level: m.maxLevel(),
+		Transport: m.transport, Room: m.room, Logger: m.logger, Observer: watchful{m.observer, m}, Level: m.maxLevel(),
 		SnapshotRate: m.plan.settings.Rate("snapshot-rate"), SnapshotsByLeader: m.plan.settings.String("snapshot-from") == "leader",
 		SegmentSize: int64(m.plan.settings.Count("testing-log-segment-bytes")),
 	})
@@ -283,7 +291,7 @@ func (m *member) openServer() (err error) {
 		},
 		WatchProgressInterval: s.Duration("watch-progress-notify-interval"), LeaderTimeout: 3 * m.plan.election,
 		LeaseMinTTL: 3 * m.plan.election / 2, LeaseTick: m.plan.heartbeat,
-		QuotaBytes: s.Number("quota-backend-bytes"), Troubles: m.host,
+		QuotaBytes: s.Number("quota-backend-bytes"), Troubles: m.host, DiskFull: m.host.DiskFull,
 		ExtensiveMetrics: s.String("metrics") == "extensive",
 		Metrics:          m.observer, Logger: m.logger, Handlers: m.handlers(), TryPeer: m.tryPeer,
 	})

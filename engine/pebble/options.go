@@ -30,6 +30,10 @@ type Options struct {
 	// from wherever that was noticed, and must not block.
 	OnDamage func(error)
 
+	// NoSpace is called where a write finds no space on the disk, by who writes; it reports whether there may be some now. What finds none is
+	// tried again until there is: nothing of the engine fails for it, and writers wait. Without it a full disk is an error like any other.
+	NoSpace func() bool
+
 	readOnly bool
 }
 

@@ -44,6 +44,9 @@ func open(dir string, options Options, cache *pebble.Cache) (*Engine, error) {
 	health := newHealth(options.Logger)
 	health.onDamage = options.OnDamage
 	fs := &failStopFS{FS: options.FS, health: health}
+	if options.NoSpace != nil {
+		fs.FS = &roomyFS{FS: options.FS, health: health, noSpace: options.NoSpace}
+	}
 	if err := checkFormat(fs, dir); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ var member = Section{"Member", []Flag{
 		Help: "logical size of the database, in bytes, from which on writes are refused; the leader's holds. 0 or less: no limit but the disk"},
 	{Name: "leader-priority", Kind: Count, Default: "100",
 		Help: "0 to 100: the lower, the longer this member waits, by up to one election timeout, before it asks for an election, so that others lead where they can (not in etcd)"},
+	{Name: "disk-reserve-bytes", Kind: Count, Default: "67108864",
+		Help: "space that is kept in the data directory for when the disk is full, in bytes: with it the member can still clear up; 0 for none"},
 	{Name: "max-txn-ops", Kind: Count, Default: "128", Help: "most operations in one transaction"},
 	{Name: "max-learners", Kind: Count, Default: "1", Former: []string{"experimental-max-learners"},
 		Help: "most learners that wait to be promoted by hand; one more is refused by the member that is asked to add it"},
