@@ -39,7 +39,7 @@ type member struct {
 	peers, clients, metrics []net.Listener
 	dir                     *datadir.Directory
 	register                *datadir.Peers // what is remembered of the others
-	room                    *balsa.Room // on its disk
+	room                    *balsa.Room    // on its disk
 	store                   *store.Store
 	transport               *transport.TCP
 	observer                *server.Metrics
