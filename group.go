@@ -35,6 +35,8 @@ type Group struct {
 	appliedCommands       atomic.Uint64
 	failed                atomic.Uint64
 	leaderChanges         atomic.Uint64
+	entriesMended         atomic.Uint64
+	bytesMended           atomic.Uint64
 	snapshotsSent         atomic.Uint64
 	snapshotsInstalled    atomic.Uint64
 	snapshotsResumed      atomic.Uint64
@@ -60,6 +62,8 @@ func (h *Host) newGroup(config GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	state := h.recovered[config.ID]
+	restored.Damaged, restored.Doubt = firstDamaged(state.Damaged, restored.Applied.Index), state.Doubt
 	now := h.scheduler.Now()
 	protocol, err := raft.New(raft.Config{
 		Group: config.ID, Self: h.config.Member, Members: config.Members, Configuration: config.Configuration,
@@ -138,6 +142,9 @@ func (r *replica) join() {
 	w := l.host.snapshots
 	w.inbox.Post(func() { w.shelf(r) })
 	r.checkRecovered()
+	if state := l.host.recovered[r.config.ID]; len(state.Damaged) > 0 || state.Doubt {
+		r.beginMending()
+	}
 	l.adjustPeers(r, r.group.membership.Load())
 	r.checkRemoved()
 	l.refuseOlder()

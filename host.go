@@ -64,7 +64,7 @@ func OpenHost(config HostConfig) (*Host, error) {
 	}
 	log, recovered, err := wal.Open(config.FS, config.Dir, wal.Options{
 		Identity:    wal.Identity{Cluster: config.Cluster, Member: config.Member, DataDir: config.DataDir},
-		SegmentSize: config.SegmentSize,
+		SegmentSize: config.SegmentSize, Mend: true,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the log in %s: %w", config.Dir, err), config.Transport.Close())
@@ -76,6 +76,7 @@ func OpenHost(config HostConfig) (*Host, error) {
 	for _, g := range recovered.Groups {
 		h.recovered[g.Group] = g
 	}
+	h.reportDamage(recovered)
 	if h.snapshots, err = newSnapshotWorker(h); err != nil {
 		return nil, errors.Join(err, log.Close(), config.Transport.Close())
 	}
@@ -91,8 +92,10 @@ func OpenHost(config HostConfig) (*Host, error) {
 	h.preparer.inbox.Bind(h.preparer.task)
 	h.writer.task = h.scheduler.Start("log writer", h.writer.turn)
 	h.writer.inbox.Bind(h.writer.task)
+	h.writer.jobs.Bind(h.writer.task)
 	h.reader.task = h.scheduler.Start("log reader", h.reader.turn)
 	h.reader.inbox.Bind(h.reader.task)
+	h.reader.asks.Bind(h.reader.task)
 	h.snapshots.task = h.scheduler.Start("snapshot worker", h.snapshots.turn)
 	h.snapshots.inbox.Bind(h.snapshots.task)
 	h.loop.bind(h.scheduler.Start("loop", h.loop.turn))

@@ -18,6 +18,7 @@ import (
 type logWriter struct {
 	host  *Host
 	inbox actor.Mailbox[logWrite]
+	jobs  actor.Mailbox[func(*wal.Log) error] // what else belongs to the writer: mending. An error is final
 	task  actor.Task
 	batch []wal.GroupWrite
 	// refused are writes that the log had no room for. They are given to it again, before any that came later.
@@ -54,6 +55,11 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 	if w.failed {
 		return actor.Never
 	}
+	for _, job := range w.jobs.Take() {
+		if err := job(w.host.log); err != nil {
+			return w.fail(err)
+		}
+	}
 	if len(w.refused) > 0 {
 		w.refused = append(w.refused, writes...)
 		if now < w.retryAt {
@@ -79,12 +85,19 @@ func (w *logWriter) turn(now actor.Instant) actor.Instant {
 	case errors.Is(err, vfs.ErrNoSpace) && !errors.Is(err, wal.ErrFailed):
 		return w.waitForRoom(now, writes, err)
 	default:
-		w.failed = true
-		w.host.diskFailed(fmt.Errorf("the log's disk failed, and nothing that was in flight can be trusted (E45): %w", err))
-		return actor.Never
+		return w.fail(err)
 	}
 	return w.idleAt
 }
+
+func (w *logWriter) fail(err error) actor.Instant {
+	w.failed = true
+	w.host.diskFailed(fmt.Errorf("the log's disk failed, and nothing that was in flight can be trusted (E45): %w", err))
+	return actor.Never
+}
+
+// work has the writer do something with the log between two writes.
+func (w *logWriter) work(job func(*wal.Log) error) { w.jobs.Post(job) }
 
 // idle has the log prove that its last batch was durable. That costs a sync, and is observed like any other.
 func (w *logWriter) idle() error {
@@ -175,6 +188,7 @@ func (w *logWriter) prepare() {
 type logReader struct {
 	host  *Host
 	inbox actor.Mailbox[fetch]
+	asks  actor.Mailbox[func(*wal.Log)] // reads for others
 	task  actor.Task
 }
 
@@ -191,11 +205,22 @@ type fetched struct {
 	entries []raft.Entry
 }
 
+// ask has the reader read something for others.
+func (r *logReader) ask(read func(*wal.Log)) { r.asks.Post(read) }
+
 func (r *logReader) turn(actor.Instant) actor.Instant {
+	for _, read := range r.asks.Take() {
+		read(r.host.log)
+	}
 	for _, f := range r.inbox.Take() {
 		entries, err := r.host.log.Read(f.replica.config.ID, f.fetch.Low, f.fetch.High, f.fetch.MaxBytes)
 		if errors.Is(err, wal.ErrCompacted) {
 			err = nil // the log was cut meanwhile; the protocol sees that nothing came, and asks for a snapshot where it must
+		}
+		if damage := (*wal.CorruptionError)(nil); errors.As(err, &damage) {
+			replica := f.replica
+			r.host.loop.control.Post(func() { replica.foundDamaged(damage) })
+			err = nil // the protocol asks again
 		}
 		if err != nil {
 			replica, cause := f.replica, fmt.Errorf("reading entries [%d, %d) from the log: %w", f.fetch.Low, f.fetch.High, err)

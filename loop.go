@@ -138,6 +138,16 @@ func (l *loop) takePacket(from MemberID, p *wire.Packet) {
 			r.results(p.Results.Items)
 			l.touch(r)
 		}
+	case p.Loss != nil:
+		if r := l.replicas[p.Loss.Group]; r != nil {
+			r.lossesAsked(p.Loss)
+			l.touch(r)
+		}
+	case p.Found != nil:
+		if r := l.replicas[p.Found.Group]; r != nil {
+			r.lossesAnswered(p.Found)
+			l.touch(r)
+		}
 	case p.Request != nil:
 		if r := l.replicas[p.Request.Group]; r != nil {
 			r.stateRequested(p.Request)

@@ -36,8 +36,9 @@ type replica struct {
 	applied   Index // what the applier has reported
 	recoverTo Index // what the log had recorded as committed when this host started, or what was applied when the state was lost
 
-	lost  *loss  // why there is no state; see rebuild.go
-	epoch uint64 // as the applier's
+	mend  *mender // what the log lost; nil where nothing is missing
+	lost  *loss   // why there is no state; see rebuild.go
+	epoch uint64  // as the applier's
 
 	durable         Position // of the state machine, when the group was started
 	cutAt           Index    // the log begins after it
@@ -88,6 +89,7 @@ func (r *replica) step() {
 		r.raft.Tick(r.now())
 	}
 	r.expire()
+	r.seekLosses()
 	r.seekState()
 	r.raiseLevel()
 	r.propose()
@@ -105,6 +107,9 @@ func (r *replica) step() {
 func (r *replica) wantsTurn() actor.Instant {
 	if r.raft.HasOutput() {
 		return r.loop.now
+	}
+	if r.mend != nil {
+		return min(actor.Instant(r.raft.Deadline()), r.expiry, r.mend.askAt)
 	}
 	return min(actor.Instant(r.raft.Deadline()), r.expiry)
 }

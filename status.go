@@ -68,6 +68,9 @@ type Counters struct {
 	Reading       int    // read barriers that wait
 	LeaderChanges uint64 // how often this member learned of another leader
 
+	EntriesMended uint64 // that the log had lost and others gave back
+	BytesMended   uint64 // of them
+
 	SnapshotsSent      uint64 // that other members took from this one
 	SnapshotsInstalled uint64 // that this one took
 	SnapshotsResumed   uint64 // that went on from what was kept here of them
@@ -81,6 +84,8 @@ func (g *Group) Counters() Counters {
 	return Counters{
 		Pending:       int(g.pending.Load()),
 		Failed:        g.failed.Load(),
+		EntriesMended: g.entriesMended.Load(),
+		BytesMended:   g.bytesMended.Load(),
 		Committed:     Index(g.committed.Load()),
 		Applied:       g.Applied(),
 		Commands:      g.appliedCommands.Load(),

@@ -149,6 +149,10 @@ type Restored struct {
 	// Configurations are the log's entries of that kind, in order.
 	Configuration  *ConfigurationAt
 	Configurations []Entry
+	// Damaged is the first entry above Applied that the log's files have lost, 0 where they have not: index and term are known. Doubt says that
+	// this member may have forgotten entries that it acknowledged. See mending.go.
+	Damaged Index
+	Doubt   bool
 	// StateLost: the state machine's state is of no use, or does not reach the log, so that it holds nothing; Applied is zero. See Raft.LoseState.
 	StateLost bool
 }

@@ -46,6 +46,7 @@ func (r *Raft) onAppendEntries(from *progress, m Message) {
 		proven = entries[0].Index() - 1
 	}
 	f.proven = max(f.proven, proven)
+	r.settleDoubt()
 	told := r.followCommit(min(request.Commit, proven))
 	if !r.answerCanWait(request, told) {
 		f.answerDue = true

@@ -54,7 +54,7 @@ func (r *Raft) regainState(at Index) {
 // mayHandOut reports whether committed entries wait and there is room for them (E22).
 func (r *Raft) mayHandOut() bool {
 	a := &r.apply
-	return !a.lost && a.handed < r.commit && a.bytes < r.config.Limits.ApplyingBytes
+	return !a.lost && !r.Mending() && a.handed < r.commit && a.bytes < r.config.Limits.ApplyingBytes
 }
 
 // takeCommitted returns the next committed entries, or asks for them to be read.

@@ -39,7 +39,7 @@ var handlers = [roleCount][kindCount]handler{
 func (r *Raft) Receive(now Instant, e Envelope) {
 	r.advance(now)
 	from := r.sender(&e)
-	if from == nil || !r.wellFormed(e.Message) {
+	if from == nil || r.Mending() || !r.wellFormed(e.Message) {
 		r.counts.Dropped++
 		return
 	}

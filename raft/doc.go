@@ -23,6 +23,6 @@
 //
 // Where to find what: election.go, hint.go (who leads), replication.go (the leader's half), append.go (the
 // follower's), commit.go, reads.go, transfer.go, durability.go (what waits for the disk), apply.go (what goes to the
-// state machine), snapshot.go (logs that begin late), membership.go with change.go and configuration.go (who takes
+// state machine), snapshot.go (logs that begin late), mending.go (logs that lost something), membership.go with change.go and configuration.go (who takes
 // part), log.go with runs.go and cache.go, progress.go, quorum.go, dispatch.go (who handles what), role.go (the one place where roles change), invariants.go (what must hold).
 package raft

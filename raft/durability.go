@@ -141,6 +141,7 @@ func (r *Raft) raiseStable() {
 	}
 	r.log.setStable(stable)
 	r.evict()
+	r.settleDoubt()
 	if r.role == Leader {
 		r.raiseCommit()
 	} else if r.provenMatch() > r.following.acknowledged {

@@ -165,7 +165,7 @@ func (r *Raft) upToDate(last Position) bool {
 //	no                    | yes                  | yes            | yes
 func (r *Raft) onPreVoteRequest(from *progress, m Message) {
 	request := m.(*PreVoteRequest)
-	grant := !r.sticky() && !r.hesitates() && request.NextTerm > r.hard.Term && r.upToDate(request.Last)
+	grant := !r.sticky() && r.votesAtAll() && !r.hesitates() && request.NextTerm > r.hard.Term && r.upToDate(request.Last)
 	r.send(from, &PreVoteResponse{Term: r.hard.Term, NextTerm: request.NextTerm, Granted: grant})
 }
 
@@ -189,7 +189,7 @@ func (r *Raft) onPreVoteResponse(from *progress, m Message) {
 func (r *Raft) onRequestVote(from *progress, m Message) {
 	request := m.(*RequestVote)
 	grant := r.hard.Vote == from.ID
-	if r.hard.Vote == 0 && r.leader == 0 && !r.hesitates() && r.upToDate(request.Last) {
+	if r.hard.Vote == 0 && r.leader == 0 && r.votesAtAll() && !r.hesitates() && r.upToDate(request.Last) {
 		grant = true
 		r.become(Follower, r.hard.Term, 0) // a pre-candidate stands back
 		r.castVote(from.ID)

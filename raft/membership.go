@@ -311,6 +311,9 @@ func (r *Raft) abdicate() {
 // committed and it votes in the one before. In the latter case it may be the only one that has what the others need, and
 // they elect it without its own vote (E35; dissertation 4.2.2).
 func (r *Raft) electable() bool {
+	if !r.votesAtAll() {
+		return false
+	}
 	if r.members.unknown && r.members.current().Index == 0 {
 		return false
 	}

@@ -27,7 +27,9 @@ type Raft struct {
 	apply   applying
 	reads   reads
 
-	election  election  // any role but leader's
+	election  election // any role but leader's
+	mending   mending
+	doubt     doubt
 	following following // what has been heard from this term's leader
 	reign     reign     // a leader's own
 
@@ -41,6 +43,9 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 	config, err := config.checked()
 	if err != nil {
 		return nil, err
+	}
+	if restored.Doubt {
+		restored.Commit = min(restored.Commit, max(restored.Last, restored.Applied.Index))
 	}
 	if err := restored.check(config.Group); err != nil {
 		return nil, err
@@ -57,6 +62,11 @@ func New(config Config, restored Restored, now Instant) (*Raft, error) {
 	if err := r.restoreMembership(&restored); err != nil {
 		return nil, err
 	}
+	if first := restored.Damaged; first > restored.Applied.Index && first > r.log.before.Index && first <= r.log.last {
+		r.mending = mending{first: first, known: restored.Commit}
+		restored.Commit = min(restored.Commit, first-1)
+	}
+	r.doubt.on = restored.Doubt
 	r.commit = max(restored.Commit, restored.Applied.Index, r.log.before.Index)
 	r.settleMembership()
 	r.members.told = membershipTold{r.members.current().Index, r.Membership().Committed}

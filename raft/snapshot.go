@@ -80,6 +80,9 @@ func (r *Raft) SnapshotFailed(now Instant, to MemberID) {
 // What was taken once stays good whoever leads then: it holds nothing but what was committed.
 func (r *Raft) SnapshotOffered(now Instant, offer SnapshotOffer) bool {
 	r.advance(now)
+	if r.Mending() {
+		return false
+	}
 	from := r.peer(offer.From)
 	if from == nil {
 		from = r.stranger(Member{offer.From, offer.FromLife}, &AppendEntries{})

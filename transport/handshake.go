@@ -66,7 +66,7 @@ type dialect struct {
 // ours is what this build speaks. A member of a cluster of a higher level speaks nothing lower than that, see TCP.SetLevel.
 var ours = dialect{
 	lowest: uint16(raft.FirstLevel), highest: uint16(raft.BuildLevel),
-	supported: uint64(FeatureSnapshotSources | FeatureStateRepair | FeatureProgress),
+	supported: uint64(FeatureSnapshotSources | FeatureStateRepair | FeatureProgress | FeatureLogRepair),
 }
 
 // Features are what a build can do that another of the same protocol version may not. Both ends tell theirs.
@@ -80,6 +80,8 @@ const (
 	FeatureStateRepair Features = 1 << 1
 	// FeatureProgress is to say boot and progress in the handshake, and to understand frames of type frameProgress.
 	FeatureProgress Features = 1 << 2
+	// FeatureLogRepair is to understand questions for lost entries of the log, and answers (packets 32 and 33).
+	FeatureLogRepair Features = 1 << 3
 )
 
 // card is what both ends say about themselves.

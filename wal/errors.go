@@ -84,6 +84,12 @@ type CorruptionError struct {
 }
 
 func (e *CorruptionError) Error() string {
+	return e.Found() + "; nothing was changed. Acknowledged writes may be gone from this member: restore the file from a sound copy, " +
+		"or replace the member by a new one with an empty directory, as long as a majority of the others is well"
+}
+
+// Found says what is damaged, where, and what is lost.
+func (e *CorruptionError) Found() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: corrupt from byte %d to %d: %s", e.File, e.Offset, e.End, e.Why)
 	if e.Proof != "" {
@@ -103,8 +109,6 @@ func (e *CorruptionError) Error() string {
 	if len(e.Lost) == 0 {
 		b.WriteString("nothing that the rest of the log names")
 	}
-	b.WriteString("; nothing was changed. Acknowledged writes may be gone from this member: restore the file from a sound copy, " +
-		"or replace the member by a new one with an empty directory, as long as a majority of the others is well")
 	return b.String()
 }
 

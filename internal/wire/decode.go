@@ -73,6 +73,12 @@ func decodePacket(k kind, body []byte) (Packet, error) {
 	case kindSnapshotNews:
 		news, err := decodeSnapshotNews(body)
 		return Packet{News: news}, err
+	case kindLossRequest:
+		loss, err := decodeLossRequest(body)
+		return Packet{Loss: loss}, err
+	case kindLossAnswer:
+		found, err := decodeLossAnswer(body)
+		return Packet{Found: found}, err
 	case kindStateRequest:
 		request, err := decodeStateRequest(body)
 		return Packet{Request: request}, err

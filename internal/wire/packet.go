@@ -16,6 +16,8 @@ type Packet struct {
 	Chunk     *SnapshotChunk
 	Report    *SnapshotReport
 	Request   *StateRequest
+	Loss      *LossRequest
+	Found     *LossAnswer
 	Digests   *StateDigests
 	Order     *SnapshotOrder
 	News      *SnapshotNews
@@ -32,6 +34,10 @@ func (p *Packet) From() raft.MemberID {
 		return p.Chunk.Source.Sender
 	case p.Report != nil:
 		return p.Report.From
+	case p.Loss != nil:
+		return p.Loss.From
+	case p.Found != nil:
+		return p.Found.From
 	case p.Request != nil:
 		return p.Request.From
 	case p.Digests != nil:
@@ -126,6 +132,8 @@ const (
 	kindSnapshotChunk     kind = 24
 	kindSnapshotReport    kind = 25
 	kindStateDigests      kind = 34
+	kindLossRequest       kind = 32
+	kindLossAnswer        kind = 33
 	kindStateRequest      kind = 35
 	kindSnapshotPiece     kind = 36
 	kindSnapshotAnswer    kind = 37

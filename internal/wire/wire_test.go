@@ -49,6 +49,10 @@ func add(e *Encoder, p Packet) {
 		e.SnapshotOrder(*p.Order)
 	case p.News != nil:
 		e.SnapshotNews(*p.News)
+	case p.Loss != nil:
+		e.LossRequest(*p.Loss)
+	case p.Found != nil:
+		e.LossAnswer(*p.Found)
 	case p.Request != nil:
 		e.StateRequest(*p.Request)
 	case p.Digests != nil:
@@ -96,6 +100,9 @@ func samples() []Packet {
 			Prefer: raft.Position{Index: 12, Term: 13}, Identity: 14, Stop: true}},
 		{News: &SnapshotNews{Group: 7, From: 2, Term: 21, To: 8, ToLife: 4, What: SnapshotHeld, At: raft.Position{Index: 12, Term: 13},
 			Source: SnapshotSource{5, 6}, Size: 1000, Received: 14}},
+		{Loss: &LossRequest{Group: 7, From: 2, To: 3, Nonce: 4, Term: 5, Last: 6, Doubt: true, Lost: []LostRun{{8, 9, 1}}}},
+		{Found: &LossAnswer{Group: 7, From: 2, To: 3, Nonce: 4, Term: 5, Last: 6, Leading: true, Gone: true,
+			Entries: []raft.Entry{placed(7, 13, 13, "lost"), placed(7, 15, 20, "")}}},
 		{Request: &StateRequest{Group: 7, From: 2, To: 3, FromLife: 4, Term: 5, AtLeast: 6}},
 		{Digests: &StateDigests{Group: 7, From: 2, At: []StateDigest{
 			{Position: raft.Position{Index: 3, Term: 4}, Digest: [16]byte{5, 6}}, {Position: raft.Position{Index: 8, Term: 9}, Digest: [16]byte{10}},
