@@ -320,7 +320,7 @@ func (r *run) asksWho(h, other *Host) *raft.Configuration {
 }
 
 // settleMembers waits until no change is under way any more: no joint configuration, no learner that is to be a voter, and no host that is not
-// a member. What was asked for and never happened is given up, and who was removed must have learned of it.
+// a member. What was asked for and never happened is given up, and who was removed must have learned of it, unless nobody whom it knows is there.
 func (r *run) settleMembers() {
 	r.within(settleMembersWithin, "the membership", "has settled", r.seldom(func() bool {
 		leader := r.cluster.Leader()
@@ -343,6 +343,9 @@ func (r *run) settleMembers() {
 				settled = settled && h.Up() && h.Group.Membership().Index == m.Index
 			case h.first == nil:
 				r.cluster.Retire(h) // it was never added
+			case r.network.lost(h.ID):
+				r.counters["removed members whose acquaintances are all gone"]++
+				r.cluster.Retire(h)
 			default:
 				settled = false
 			}

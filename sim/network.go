@@ -371,6 +371,21 @@ func (n *Network) connect(a, b raft.MemberID) {
 	n.refuse(b, a)
 }
 
+// lost reports whether a host knows nobody who is still there, and nobody there dials it: it was away while all others were replaced, and was
+// removed meanwhile. Nobody can tell it so.
+func (n *Network) lost(member raft.MemberID) bool {
+	e := n.endpoints[member]
+	if !e.alive() {
+		return false
+	}
+	for _, other := range n.members {
+		if other != member && (e.peers[other] == acquainted || n.endpoints[other].peers[member] == acquainted) {
+			return false
+		}
+	}
+	return true
+}
+
 // acquaintances is what the runtime wants to know of connections that were refused.
 type acquaintances interface {
 	Expelled(peer raft.MemberID, text string)

@@ -91,20 +91,11 @@ func (l *Log) Mend(entries []raft.Entry) (mended int, err error) {
 	if l.failure != nil {
 		return 0, l.failure
 	}
-	for _, v := range l.wounds {
-		var patches []patch
-		for _, e := range entries {
-			if len(e) < raft.EntryHeaderSize || e.Check() != nil {
-				continue
-			}
-			left := v.left
-			b, offset := v.offer(e)
-			mended += left - v.left
-			if len(b) > 0 {
-				patches = append(patches, patch{b, offset})
-			}
-		}
-		if len(patches) == 0 {
+	l.reading.RLock() // as for a Read: what is still in the log is not removed meanwhile
+	defer l.reading.RUnlock()
+	for _, v := range l.standingWounds() {
+		n, patches := l.fill(v, entries)
+		if mended += n; len(patches) == 0 {
 			continue
 		}
 		if err := l.rewrite(v.at.Segment, patches); err != nil {
@@ -115,6 +106,34 @@ func (l *Log) Mend(entries []raft.Entry) (mended int, err error) {
 	defer l.mu.Unlock()
 	l.wounds = slices.DeleteFunc(l.wounds, func(v *wound) bool { return v.left == 0 })
 	return mended, nil
+}
+
+// standingWounds forgets the wounds whose segments were taken out of the log, and returns the others. Who calls it and means to open their
+// files holds reading.
+func (l *Log) standingWounds() []*wound {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.segments[0].number
+	l.wounds = slices.DeleteFunc(l.wounds, func(v *wound) bool { return v.at.Segment < first })
+	return slices.Clone(l.wounds)
+}
+
+// fill gives a wound what it misses of the entries, and returns how many those were, and what is to be written.
+func (l *Log) fill(v *wound, entries []raft.Entry) (filled int, patches []patch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range entries {
+		if len(e) < raft.EntryHeaderSize || e.Check() != nil {
+			continue
+		}
+		left := v.left
+		b, offset := v.offer(e)
+		filled += left - v.left
+		if len(b) > 0 {
+			patches = append(patches, patch{b, offset})
+		}
+	}
+	return filled, patches
 }
 
 // Damaged returns the entries of a group that the log should hold and has lost. Anybody may call it at any time.
@@ -155,7 +174,9 @@ func (l *Log) Examine(number uint64) error {
 	if l.failure != nil {
 		return l.failure
 	}
-	if len(l.segments) == 0 || number < l.segments[0].number || number > l.active.number {
+	l.reading.RLock() // as for a Read: what is still in the log is not removed meanwhile
+	defer l.reading.RUnlock()
+	if !l.holds(number) {
 		return nil // it was removed meanwhile
 	}
 	w, err := l.window(number)
@@ -189,4 +210,11 @@ func (l *Log) Examine(number uint64) error {
 		}
 	}
 	return nil
+}
+
+// holds reports whether a segment is in the log still.
+func (l *Log) holds(number uint64) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.segments) > 0 && number >= l.segments[0].number && number <= l.active.number
 }

@@ -3,8 +3,10 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
+	"github.com/balsadb/balsa/raft"
 	"github.com/balsadb/balsa/vfs"
 )
 
@@ -126,5 +128,56 @@ func TestE44FlipsAreMended(t *testing.T) {
 		if outcomes["fetched"] < least/2/step {
 			t.Errorf("%v", outcomes)
 		}
+	}
+}
+
+// TestMendOfWhatWasCutMeanwhile: the log is cut behind what was lost, its segments go, and then the lost entries come after all.
+func TestMendOfWhatWasCutMeanwhile(t *testing.T) {
+	whole, peers := provedLog(t, scriptedHistory())
+	cut := 0
+	for off := int64(headFixed); off < 4000; off += 97 {
+		disk := whole.Clone()
+		disk.Flip(segmentPath(1), off, 1)
+		l, r, err := Open(disk, "wal", mendOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(r.Groups, func(g GroupState) bool { return len(g.Damaged) > 0 }) {
+			mustClose(t, l)
+			continue
+		}
+		first := l.segments[0].number
+		for _, g := range r.Groups {
+			if list := peers[g.Group].entries; len(list) > 0 {
+				mustDiscard(t, l, g.Group, list[len(list)-1].Position())
+			}
+		}
+		for i := range raft.Index(3) {
+			mustAppend(t, l, write(9, 1, 0, 0, entries(9, i+1, i+1, 1)...)) // the floors go with it
+			prove(t, l)
+			mustPrepare(t, l)
+		}
+		if l.segments[0].number == first {
+			t.Fatal("no segment is gone")
+		}
+		for _, g := range r.Groups {
+			if len(g.Damaged) == 0 {
+				continue
+			}
+			cut++
+			if n, err := l.Mend(peers[g.Group].entries); n > 0 || err != nil {
+				t.Errorf("a flip at %d: mended %d, %v", off, n, err)
+			}
+			if left := l.Damaged(g.Group); len(left) > 0 {
+				t.Errorf("a flip at %d: %v are still missed", off, left)
+			}
+		}
+		if err := l.Examine(first); err != nil {
+			t.Errorf("a flip at %d: %v", off, err)
+		}
+		mustClose(t, l)
+	}
+	if cut == 0 {
+		t.Error("nothing was damaged")
 	}
 }
