@@ -2,6 +2,7 @@ package balsa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -268,8 +269,14 @@ func (g *Group) stop() error {
 		return nil
 	}
 	g.flusher.task.Stop()
-	if g.Err() != nil {
+	if g.Err() != nil || g.Lost() != nil {
 		return nil
 	}
-	return g.flusher.flush()
+	err := g.flusher.flush()
+	if machine, ok := g.applier.machine.(Rebuilder); ok && errors.Is(err, ErrStateDamaged) {
+		g.host.config.Logger.Error("the state was found to be damaged as it was to be made durable: the next start has it rebuilt",
+			groupAttr(g.id), slog.String("error", err.Error()))
+		return guarded(func() error { return machine.Lose(err) })
+	}
+	return err
 }

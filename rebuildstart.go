@@ -1,6 +1,7 @@
 package balsa
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -22,6 +23,11 @@ func (h *Host) unusable(machine Rebuilder, before Position) error {
 	applied, err := machine.Applied()
 	if err == nil {
 		_, err = machine.Durable()
+	}
+	if keeper, ok := machine.(RuntimeKeeper); ok && err == nil {
+		if _, err = keeper.Runtime(); err != nil && !errors.Is(err, ErrStateDamaged) {
+			err = nil // it says nothing about what is stored: who needs it meets it again, and says so
+		}
 	}
 	if err == nil && applied.Index < before.Index {
 		err = fmt.Errorf("the log begins after index %d, and the state has applied no more than index %d", before.Index, applied.Index)

@@ -146,7 +146,7 @@ func (s *Store) Runtime() ([]byte, error) {
 	if errors.Is(err, engine.ErrNotFound) {
 		return nil, nil
 	}
-	return value, err
+	return value, damaged(err)
 }
 
 // Revision returns the current revision.

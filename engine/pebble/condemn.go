@@ -31,6 +31,10 @@ func (h *Home) Condemn(reason string) error {
 	if h.closed || !h.opened {
 		return engine.ErrClosed
 	}
+	return h.condemn(reason)
+}
+
+func (h *Home) condemn(reason string) error {
 	text := fmt.Sprintf("%sstate %s\nwhy %s\n", verdictLine, h.at, strings.ReplaceAll(reason, "\n", " "))
 	if err := writeVerdict(h.options.FS, h.dir, text+sealOf(text)); err != nil {
 		return fmt.Errorf("engine: condemning the state in %s: %w", h.dir, err)

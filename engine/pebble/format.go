@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -19,12 +20,13 @@ const (
 )
 
 // checkFormat says whether a directory may be opened, and marks an empty one as ours. It changes nothing else.
-func checkFormat(files vfs.FS, dir string) error {
+func checkFormat(files vfs.FS, dir string, logger *slog.Logger) error {
 	found, err := readFormat(files, dir)
 	switch {
 	case err == nil && found == formatLine:
 		return nil
 	case err == nil && oneBitOff(found, formatLine):
+		logger.Error("the file that names the format of the state is damaged in one bit; it is written again", "file", files.PathJoin(dir, formatFile))
 		return writeFormat(files, dir)
 	case err == nil:
 		return fmt.Errorf("engine: %s has the format %q, this build reads %q: use the version of balsa that wrote it",

@@ -195,13 +195,34 @@ func (h *Home) Close() error {
 	}
 	h.closed = true
 	var errs []error
-	for _, e := range append(h.former, h.next, h.current) {
-		if e != nil {
-			errs = append(errs, e.Close())
+	for _, e := range append(h.former, h.next) {
+		if e == nil {
+			continue
 		}
+		if err := e.Close(); !errors.Is(err, engine.ErrDamaged) { // another state has taken its place, or is still to be made
+			errs = append(errs, err)
+		}
+	}
+	if h.current != nil {
+		errs = append(errs, h.closeCurrent())
 	}
 	h.cache.Unref()
 	return errors.Join(errs...)
+}
+
+// closeCurrent closes the current engine. That it is damaged is no failure of closing it: it is condemned, and the next start has it rebuilt.
+func (h *Home) closeCurrent() error {
+	err := h.current.Close()
+	if !errors.Is(err, engine.ErrDamaged) {
+		return err
+	}
+	if checkCondemned(h.options.FS, h.dir, h.at) == nil {
+		if failed := h.condemn(err.Error()); failed != nil {
+			return errors.Join(err, failed)
+		}
+	}
+	h.options.Logger.Warn("the state that was closed is damaged: the next start has it rebuilt", "state", h.at.String(), "error", err)
+	return nil
 }
 
 func (e *Engine) isClosed() bool { return e.gate.isClosed() }

@@ -1,10 +1,12 @@
 package pebble_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -421,7 +423,8 @@ func TestHomeOfDamagedFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fs := turnedHome(t)
 			c.damage(fs)
-			home := pebble.NewHome("state", pebble.Options{FS: fs})
+			var log bytes.Buffer
+			home := pebble.NewHome("state", pebble.Options{FS: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			e, err := home.Open()
 			if c.opens {
 				if err != nil {
@@ -432,6 +435,9 @@ func TestHomeOfDamagedFiles(t *testing.T) {
 				}
 				if err := home.Close(); err != nil {
 					t.Fatal(err)
+				}
+				if !strings.Contains(log.String(), "it is written again") {
+					t.Errorf("nothing was said of it:\n%s", log.String())
 				}
 				return
 			}
@@ -489,6 +495,43 @@ func TestCondemnedState(t *testing.T) {
 			}
 			replaced(t, fs, home)
 		})
+	}
+}
+
+// TestDamageIsNoFailureOfClosing flips a bit of a table of an engine that is open: who reads it is told, and so is the owner, once. That the
+// home closes is no failure then, and what it has is condemned, whether or not somebody came to say so.
+func TestDamageIsNoFailureOfClosing(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		fs := turnedHome(t)
+		damages := 0
+		home := pebble.NewHome("state", pebble.Options{FS: fs, OnDamage: func(error) { damages++ }})
+		e, err := home.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, _ := fs.List("state/0000000000000002")
+		for _, name := range names {
+			if strings.HasSuffix(name, ".sst") {
+				rewrite(t, fs, "state/0000000000000002/"+name, func(s string) string { return s[:30] + string(s[30]^1) + s[31:] })
+			}
+		}
+		for range 2 {
+			if _, err := e.Get([]byte("new001")); !errors.Is(err, engine.ErrDamaged) {
+				t.Fatalf("got %v, want damage", err)
+			}
+		}
+		if damages != 1 {
+			t.Errorf("the owner was told %d times", damages)
+		}
+		if told {
+			err = home.Condemn("its owner says so")
+		}
+		if err := errors.Join(err, home.Close()); err != nil {
+			t.Errorf("told %v: the home does not close: %v", told, err)
+		}
+		if _, err := pebble.NewHome("state", pebble.Options{FS: fs}).Open(); !errors.Is(err, engine.ErrDamaged) || !strings.Contains(err.Error(), "found to be of no use earlier") {
+			t.Errorf("told %v: got %v, want that it was condemned", told, err)
+		}
 	}
 }
 

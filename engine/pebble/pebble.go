@@ -47,7 +47,7 @@ func open(dir string, options Options, cache *pebble.Cache) (*Engine, error) {
 	if options.NoSpace != nil {
 		fs.FS = &roomyFS{FS: options.FS, health: health, noSpace: options.NoSpace}
 	}
-	if err := checkFormat(fs, dir); err != nil {
+	if err := checkFormat(fs, dir, options.Logger); err != nil {
 		return nil, err
 	}
 	pressure := newPressure(options)
