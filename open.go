@@ -57,7 +57,7 @@ func Open(options Options) (host *Host, err error) {
 	if err != nil {
 		return nil, closeListener(options.Listener, err)
 	}
-	register, warning, err := datadir.OpenPeers(fs, time.Now)
+	register, warning, err := datadir.OpenPeers(fs, time.Now) //balsa:edge Open is on this machine: its disk, its network, its clock
 	if err != nil {
 		return nil, closeListener(options.Listener, errors.Join(err, directory.Close()))
 	}
