@@ -75,6 +75,13 @@ func (a *acquaintance) contest(boot uint64, now, heard, patience time.Duration) 
 	return heard <= a.rival.since && now-a.rival.since >= patience
 }
 
+// contested reports whether another process than the one that is connected has said to be the member.
+func (a *acquaintance) contested(boot uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return boot != 0 && a.rival.boot != 0 && a.rival.boot != boot
+}
+
 // PeerFeatures returns what another host's build can do, as far as it has told.
 func (t *TCP) PeerFeatures(id raft.MemberID) Features {
 	p := t.peer(id)

@@ -28,7 +28,7 @@ func (p *peer) run() {
 		link, err := p.connect(url)
 		if err != nil {
 			p.failed(url, err)
-			pace.wait(p.ctx, p.kick)
+			pace.wait(p.ctx, p.kick, p.longestPause(err))
 			continue
 		}
 		pace.attempt, p.twice = 0, 0
@@ -199,15 +199,24 @@ const (
 	maxPause   = 2 * time.Second
 )
 
+// longestPause bounds the pauses after an attempt that failed. Who is refused since its former process counts as connected yet is let in as soon
+// as that one has not answered a ping.
+func (p *peer) longestPause(err error) time.Duration {
+	if refusal := (*RefusedError)(nil); errors.As(err, &refusal) && refusal.Reason == ReasonTwice {
+		return min(p.transport.config.Timing.Ping/4, maxPause)
+	}
+	return maxPause
+}
+
 // pause returns how long to wait after an attempt that failed: a random share, between half and all, of a bound that doubles.
-func (p *pace) pause() time.Duration {
-	bound := min(firstPause<<min(p.attempt, 20), maxPause)
+func (p *pace) pause(longest time.Duration) time.Duration {
+	bound := min(firstPause<<min(p.attempt, 20), longest)
 	return bound/2 + rand.N(bound/2+1)
 }
 
 // wait waits until the next attempt is due, or is worth making since something happened.
-func (p *pace) wait(ctx context.Context, kick <-chan struct{}) {
-	timer := time.NewTimer(p.pause())
+func (p *pace) wait(ctx context.Context, kick <-chan struct{}, longest time.Duration) {
+	timer := time.NewTimer(p.pause(longest))
 	defer timer.Stop()
 	p.attempt++
 	select {

@@ -211,7 +211,31 @@ func (t *TCP) admit(p *peer, c *card) (*RefusedError, error) {
 	p.who.mu.Lock()
 	p.who.features, p.who.level = Features(c.supported), raft.Level(c.highest)
 	p.who.mu.Unlock()
-	return Admit(t.config.Register, c.Identity, c.boot, c.progress)
+	refusal, err := Admit(t.config.Register, c.Identity, c.boot, c.progress)
+	if refusal == nil && err == nil && p.lane == streamMessages {
+		p.supersede(c.boot)
+		p.bulk.supersede(c.boot)
+	}
+	return refusal, err
+}
+
+// supersede ends connections with a former process of the member: another one was admitted, so that nobody is there any more, though no end
+// was seen where a host was lost with its process.
+func (p *peer) supersede(boot uint64) {
+	p.mu.Lock()
+	link, in := p.link, p.incoming
+	p.mu.Unlock()
+	if boot == 0 {
+		return
+	}
+	if link != nil && link.boot != 0 && link.boot != boot {
+		link.superseded.Store(true)
+		_ = link.conn.Close()
+	}
+	if in != nil && in.who.boot != 0 && in.who.boot != boot {
+		in.fault.CompareAndSwap(nil, &errSuperseded)
+		_ = in.conn.Close()
+	}
 }
 
 // isRival reports whether another process of the same member holds connections, and lives.
@@ -232,9 +256,10 @@ func (p *peer) isRival(boot uint64) bool {
 	if !other {
 		return false
 	}
-	signal(p.kick) // the connection that we have is asked for a sign of life
 	t := p.transport
-	return !p.who.contest(boot, t.now(), heard, t.config.Timing.Ping)
+	succeeds := p.who.contest(boot, t.now(), heard, t.config.Timing.Ping)
+	signal(p.kick) // the connection that we have is asked for a sign of life
+	return !succeeds
 }
 
 // refuse counts a refusal and says it once per peer and reason.

@@ -23,7 +23,9 @@ type outgoing struct {
 	pongs chan struct{} // an answer came
 	ended chan struct{} // the peer closed, or said something odd: readErr, written before, says why
 
-	readErr  error
+	readErr    error
+	superseded atomic.Bool // another process of the peer was admitted
+
 	lastPong atomic.Int64 // when the last answer came, in nanoseconds since the transport's start
 	answered atomic.Int64 // when the ping that it answers was sent
 
@@ -45,6 +47,8 @@ const pongBuffer = 256
 var (
 	errDead  = errors.New("no sign of life")
 	errMoved = errors.New("the peer's URLs changed")
+
+	errSuperseded = errors.New("another process of the peer took its place")
 )
 
 func newOutgoing(p *peer, conn net.Conn, url peerURL, inline int) *outgoing {
@@ -85,7 +89,7 @@ func (o *outgoing) run() error {
 			if !p.who.hasURL(o.url.raw) {
 				return errMoved
 			}
-			o.pingDue = p.inDoubt() // find out at once whether this connection lives
+			o.pingDue = p.inDoubt() || p.who.contested(o.boot) // find out at once whether this connection lives
 		case <-o.ended:
 			return o.readErr
 		}
@@ -198,6 +202,9 @@ func (o *outgoing) read() {
 		if err != nil {
 			if errors.Is(err, errMalformed) {
 				o.peer.transport.counters.malformed.Add(1)
+			}
+			if o.superseded.Load() {
+				err = errSuperseded
 			}
 			o.readErr = err
 			return
