@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/raft"
@@ -43,7 +44,7 @@ func (h *Host) keeps(at balsa.Result) bool {
 		return true
 	}
 	log, recovered, err := wal.Open(h.Disk.Clone().PowerCut(nil), "wal", wal.Options{
-		Identity: wal.Identity{Cluster: 1, Member: h.ID}, SegmentSize: h.cluster.options.SegmentSize,
+		Identity: wal.Identity{Cluster: 1, Member: h.ID}, SegmentSize: h.cluster.options.SegmentSize, Mend: true,
 	})
 	if err != nil {
 		return false
@@ -68,6 +69,9 @@ func (h *Host) durable() balsa.Index {
 }
 
 func holds(g wal.GroupState, at balsa.Result) bool {
+	if g.Doubt || slices.ContainsFunc(g.Damaged, func(lost wal.LostRun) bool { return lost.First <= at.Index && at.Index <= lost.Last }) {
+		return false
+	}
 	if at.Index <= g.Before.Index {
 		return true // it was discarded, and nothing is that is not durable elsewhere
 	}
