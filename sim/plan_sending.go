@@ -16,7 +16,7 @@ type sendingPlan struct {
 
 func drawSending(seed uint64, electionTimeout time.Duration) sendingPlan {
 	r := rand.New(rand.NewPCG(seed, 0x73656e64))
-	perTimeout := pick[int64](r, -1, -1, 20_000, 100_000) // so that a large state takes some election timeouts
+	perTimeout := pick[int64](r, -1, -1, 80_000, 200_000) // so that a large state takes some election timeouts, and two at once far less than commitWithin
 	return sendingPlan{
 		Piece:    pick(r, 300, 1000, 1000, 4000, 0),
 		Rate:     perTimeout * int64(time.Second) / int64(electionTimeout),
