@@ -47,8 +47,9 @@ func (r *replica) beginMending() {
 	if r.mend == nil {
 		r.mend = &mender{nonce: r.loop.host.config.Random(), answers: map[MemberID]*wire.LossAnswer{}}
 	}
-	r.lookForLosses()
-	r.reportMending()
+	if r.lookForLosses(); r.mend != nil { // else it was mended since it was found
+		r.reportMending()
+	}
 }
 
 // lookForLosses asks the log what it misses, and ends the mending where that is nothing.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/wal"
 )
 
 // rot flips a bit in the payload of a command, wherever it lies in the log of a member, and reports whether it was there.
@@ -204,4 +205,17 @@ func TestE44MemberInDoubtFollowsAndDoesNotVote(t *testing.T) {
 	if m.group.replica.raft.InDoubt() {
 		t.Fatal("still in doubt after a restart")
 	}
+}
+
+// What a read has found damaged may be mended by the time the writer has looked at it again: then there is nothing to do, and nothing to tell.
+func TestE44DamageThatIsMendedBeforeItIsExamined(t *testing.T) {
+	l := newLab(t, 3, newJournal, nil)
+	leader := l.leader()
+	l.proposeAll(leader, 20, "command ")
+	l.advance(50 * time.Millisecond)
+	r := leader.group.replica
+	leader.host.loop.control.Post(func() { r.foundDamaged(&wal.CorruptionError{Segment: 1}) })
+	l.advance(50 * time.Millisecond)
+	leader.wantWhole(t)
+	l.proposeAll(leader, 1, "after ")
 }
