@@ -3,8 +3,10 @@ package sim
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
+	"github.com/balsadb/balsa"
 	"github.com/balsadb/balsa/wal"
 )
 
@@ -41,15 +43,21 @@ type rotten struct {
 	file   string
 	offset int64
 	bits   byte
+	found  bool // a start has read it
 }
 
 // rot ends a process, and changes a bit in a file of its log while it is away: in a segment that was full long ago, or in a copy
-// of the votes. The next start repairs what it has twice, and refuses the rest with nothing changed; then an operator brings the
-// file back from a sound copy. What lies in the last segment is left alone: of that window the log promises less
-// (docs/formats-wal.md).
+// of the votes. The next start repairs what it has twice, and the others give back the rest. Until then no other file rots: what nobody
+// has any more is gone. What lies in the last segment is left alone: of that window the log promises less (docs/formats-wal.md).
 func rot(r *run, random *rand.Rand) bool {
 	h := r.anyHost(random)
-	if !h.Up() || h.rotten != nil {
+	for _, other := range r.cluster.Hosts {
+		other.noteMended()
+		if other.rotten != nil {
+			return false
+		}
+	}
+	if !h.Up() {
 		return false
 	}
 	names, err := h.Disk.List("wal")
@@ -70,12 +78,22 @@ func rot(r *run, random *rand.Rand) bool {
 		return false
 	}
 	h.Kill()
-	at := &rotten{"wal/" + old[random.IntN(len(old))], random.Int64N(r.plan.SegmentSize), 1 << random.IntN(8)}
+	at := &rotten{"wal/" + old[random.IntN(len(old))], random.Int64N(r.plan.SegmentSize), 1 << random.IntN(8), false}
 	if h.Disk.Flip(at.file, at.offset, at.bits) {
 		h.rotten = at
 	}
 	r.startLater(h, random)
 	return h.rotten != nil
+}
+
+// noteMended forgets a rotten file once the life that found it complains of its log no more.
+func (h *Host) noteMended() {
+	if h.rotten == nil || !h.rotten.found || !h.Up() || h.Group == nil || !h.Group.Recovered() {
+		return
+	}
+	if !slices.ContainsFunc(h.runtime.Troubles(), func(t balsa.Trouble) bool { return t.Kind == balsa.TroubleLog }) {
+		h.rotten = nil
+	}
 }
 
 // restoresRot reports whether a start was refused for a rotten file, and brings back what it was.

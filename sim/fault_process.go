@@ -32,8 +32,8 @@ func (r *run) start(h *Host) {
 	}
 	err := h.Start()
 	if err == nil {
-		if h.Up() {
-			h.rotten = nil // it was where nothing is read, or there was a second copy
+		if h.Up() && h.rotten != nil {
+			h.rotten.found = true
 		}
 		if !h.Up() { // the power went off meanwhile
 			r.world.After(r.world.Between(0, r.plan.ElectionTimeout), func() { r.start(h) })
