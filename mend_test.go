@@ -180,12 +180,16 @@ func TestE44MemberInDoubtFollowsAndDoesNotVote(t *testing.T) {
 	l.proposeAll(leader, 20, "command ")
 	l.advance(50 * time.Millisecond)
 	m, other := l.others(leader)[0], l.others(leader)[1]
+	progress := m.host.Progress()
 	m.crash(true)
 	other.crash(true)
 	if err := m.disk.Remove("wal/0000000000000001.wal"); err != nil {
 		t.Fatal(err)
 	}
 	m.start(newJournal(m.id))
+	if now := m.host.Progress(); progress == 0 || now < progress {
+		t.Fatalf("progress %x, and it was %x: the others take that for an older copy (E21)", now, progress)
+	}
 	leader.crash(true)
 	other.start(newJournal(other.id))
 	l.advance(20 * labElectionTimeout)

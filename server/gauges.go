@@ -60,6 +60,12 @@ func (m *Metrics) watch(s *Server) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "etcd_server_leader_changes_seen_total", Help: "How often this member learned of another leader.",
 	}, func() float64 { return float64(s.group.Counters().LeaderChanges) }))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "balsa_log_entries_mended_total", Help: "Entries that this member's log had lost, and other members gave back.",
+	}, func() float64 { return float64(s.group.Counters().EntriesMended) }))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "balsa_log_mended_bytes_total", Help: "Bytes of the entries that other members gave back.",
+	}, func() float64 { return float64(s.group.Counters().BytesMended) }))
 	gauge("balsa_leases", "Leases that exist.", func() float64 { return float64(s.store.LeaseCount()) })
 	gauge("balsa_server_requests", "Requests in progress.", func() float64 { return float64(s.requests.n.Load()) })
 

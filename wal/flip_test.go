@@ -11,6 +11,12 @@ import (
 
 // provedLog is a small log of three segments with all that there is, whose every record is proved durable, and what it holds.
 func provedLog(t testing.TB, steps []step) (*vfs.Mem, model) {
+	h := provedHistory(t, steps)
+	return h.disk.PowerCut(nil), h.states[h.acked]
+}
+
+func provedHistory(t testing.TB, steps []step) *history {
+	t.Helper()
 	h, err := openHistory(vfs.NewMem())
 	if err == nil {
 		err = h.run(steps)
@@ -21,7 +27,7 @@ func provedLog(t testing.TB, steps []step) (*vfs.Mem, model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h.disk.PowerCut(nil), h.states[h.acked]
+	return h
 }
 
 // A byte rots somewhere, in any file of a log: either nothing is lost, or the start is refused. What was

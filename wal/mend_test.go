@@ -23,11 +23,15 @@ type healed struct {
 }
 
 // heal opens a damaged log, gives it what it misses from what the peers hold, and checks that nothing differs then, nor at the next start.
-func heal(t *testing.T, place string, disk *vfs.Mem, peers model) (h healed) {
+// Its progress, which the others remember (E21), never shrinks by that.
+func heal(t *testing.T, place string, disk *vfs.Mem, peers model, progress uint64) (h healed) {
 	t.Helper()
 	l, r, err := Open(disk, "wal", mendOptions())
 	if err != nil {
 		t.Fatalf("%s: %v", place, err)
+	}
+	if now := l.Progress(); now < progress {
+		t.Fatalf("%s: progress %x, and it was %x", place, now, progress)
 	}
 	for _, g := range r.Groups {
 		if g.Doubt {
@@ -42,6 +46,9 @@ func heal(t *testing.T, place string, disk *vfs.Mem, peers model) (h healed) {
 			list := want.entries[run.First-want.before.Index-1 : run.Last-want.before.Index]
 			if list[0].Term() != run.Term || list[len(list)-1].Term() != run.Term {
 				t.Fatalf("%v is said to be lost, it is of term %d", run, list[0].Term())
+			}
+			if n, err := l.Mend(ofAnotherTerm(list)); n != 0 || err != nil {
+				t.Fatalf("%s: %d entries of another term were taken, %v", place, n, err)
 			}
 			n, err := l.Mend(list)
 			if err != nil || n < len(list) {
@@ -86,6 +93,14 @@ func heal(t *testing.T, place string, disk *vfs.Mem, peers model) (h healed) {
 	return h
 }
 
+// ofAnotherTerm makes entries that differ from others in nothing but their term.
+func ofAnotherTerm(list []raft.Entry) (others []raft.Entry) {
+	for _, e := range list {
+		others = append(others, entry(e.Group(), e.Index(), e.Term()+1, string(e.Payload())))
+	}
+	return others
+}
+
 // checkDoubt: what could not be named is not there, and terms and votes are.
 func checkDoubt(t *testing.T, groups []GroupState, want model) {
 	t.Helper()
@@ -103,7 +118,8 @@ func checkDoubt(t *testing.T, groups []GroupState, want model) {
 // the log is what it was, at this start and at the next.
 func TestE44FlipsAreMended(t *testing.T) {
 	for least, steps := range map[int][]step{10000: scriptedHistory(), 4000: cutHistory()} {
-		whole, want := provedLog(t, steps)
+		proved := provedHistory(t, steps)
+		whole, want, progress := proved.disk.PowerCut(nil), proved.states[proved.acked], proved.log.Progress()
 		outcomes := map[string]int{}
 		const step = 37
 		for name, bytes := range image(t, whole) {
@@ -113,7 +129,7 @@ func TestE44FlipsAreMended(t *testing.T) {
 			for off := int64(0); off < int64(len(bytes)); off += step {
 				disk := whole.Clone()
 				disk.Flip("wal/"+name, off, 1<<(off%8))
-				h := heal(t, fmt.Sprintf("%s byte %d", name, off), disk, want)
+				h := heal(t, fmt.Sprintf("%s byte %d", name, off), disk, want, progress)
 				switch {
 				case h.doubt:
 					outcomes["put aside"]++
@@ -179,5 +195,20 @@ func TestMendOfWhatWasCutMeanwhile(t *testing.T) {
 	}
 	if cut == 0 {
 		t.Error("nothing was damaged")
+	}
+}
+
+// TestE44AnotherTermsEntryFillsNoGap: where a header is lost, an entry's index alone does not say that it is the one that was there.
+func TestE44AnotherTermsEntryFillsNoGap(t *testing.T) {
+	lost := entry(1, 5, 1, "lost")
+	v, err := named(Position{1, 4096}, 7, []run{{group: 1, term: 1, first: 5, count: 2, bytes: uint64(2 * len(lost))}}, make([]byte, 512))
+	if err != nil || v.left != 2 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	if v.offer(entry(1, 5, 2, "lost")); v.left != 2 {
+		t.Fatal("an entry of another term was taken")
+	}
+	if v.offer(lost); v.left != 1 {
+		t.Fatal("the entry that was lost was not taken")
 	}
 }
