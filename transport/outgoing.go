@@ -17,9 +17,8 @@ type outgoing struct {
 	url   peerURL
 	batch *batch
 	since time.Time
-	boot  uint64 // of the process at the other end
-	tells bool   // it wants to know our progress
-	told  Progress
+	boot  uint64        // of the process at the other end
+	tells bool          // it wants to know our progress
 	pongs chan struct{} // an answer came
 	ended chan struct{} // the peer closed, or said something odd: readErr, written before, says why
 
@@ -120,9 +119,8 @@ func (o *outgoing) send() error {
 		o.pingDue = false
 		o.ping.Reset(o.peer.transport.config.Timing.Ping)
 		o.batch.addPing(o.peer.transport.now())
-		if progress := o.peer.transport.progress(); o.tells && progress != o.told {
-			o.batch.addProgress(progress)
-			o.told = progress
+		if o.tells { // also what was told before: the peer may not have noted it yet
+			o.batch.addProgress(o.peer.transport.progress())
 		}
 	}
 	var gathered load

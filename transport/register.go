@@ -98,8 +98,9 @@ func Admit(register Register, id Identity, boot uint64, progress Progress) (*Ref
 // NoteProgress remembers how far a member says to be that is connected.
 func NoteProgress(register Register, id Identity, progress Progress) {
 	known, met := register.Recall(id.Member)
-	if met && known.Life == id.Life && known.DataDir == id.DataDir && progress > known.Progress {
+	if met && known.Life == id.Life && known.DataDir == id.DataDir && progress >= known.Progress {
 		known.Progress = progress
-		_ = register.Remember(id.Member, known, false) // one that cannot be kept now is asked for again
+		// Also where it is the same: the register keeps what it could not keep the last time.
+		_ = register.Remember(id.Member, known, false)
 	}
 }

@@ -7,8 +7,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/balsadb/balsa/internal/datadir"
+	"github.com/balsadb/balsa/raft"
+	"github.com/balsadb/balsa/transport"
+	"github.com/balsadb/balsa/vfs"
 )
 
 // endsLost waits for the end of a member that the others have disowned. It says so in a sentence, with what to do.
@@ -23,6 +30,18 @@ func (c *crew) endsLost(m *crewMember, text string) {
 	if last := tail(strings.TrimSpace(string(log)), 1000); err != nil || !strings.Contains(last, text) || !strings.Contains(last, "balsa rejoin") {
 		c.t.Errorf("%s does not say why it ended, and what to do: %s, %v", m.name, last, err)
 	}
+}
+
+// knows returns how far a member has noted that another one is.
+func (c *crew) knows(m, other *crewMember) transport.Progress {
+	c.t.Helper()
+	register, warning, err := datadir.OpenPeers(vfs.NewOS(filepath.Join(c.dir, m.name)), time.Now)
+	id, wrong := strconv.ParseUint(other.id, 16, 64)
+	if err := errors.Join(warning, err, wrong); err != nil {
+		c.t.Fatal(err)
+	}
+	noted, _ := register.Recall(raft.MemberID(id))
+	return noted.Progress
 }
 
 // rejoin runs the command with the member's own flags, and starts it again.
@@ -93,9 +112,12 @@ func TestE21WipedAndStaleMembersAreToldToRejoin(t *testing.T) {
 	}
 	c.launch(third, "new")
 	c.until("all three serve again", func(listed string) bool { return strings.Count(listed, "started") == 3 })
+	first0, second0 := c.knows(first, third), c.knows(second, third)
 	for range 3 {
 		ctlOK(t, third.endpoint, "put", "since", "the copy")
 	}
+	// How far it is it tells with its pings: what was written after the last one nobody would miss.
+	c.until("the others know how far it is", func(string) bool { return c.knows(first, third) > first0 && c.knows(second, third) > second0 })
 	third.kill()
 	if err := os.RemoveAll(dir(third)); err != nil {
 		t.Fatal(err)

@@ -108,8 +108,10 @@ func TestWhyNoLeaderOfRealMembers(t *testing.T) {
 	if o = runToEnd(t, program(t, "balsa", "doctor", "--data-dir="+dir)); o.code != 0 || !strings.Contains(o.stdout, "identity") {
 		t.Errorf("doctor of a directory: %+v", o)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "identity.json"), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"identity.json", "identity.json.copy"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if o = runToEnd(t, program(t, "balsa", "doctor", "--data-dir="+dir)); o.code != exitError || !strings.Contains(o.stdout, "FAILING") {
 		t.Errorf("doctor of a damaged directory: %+v", o)

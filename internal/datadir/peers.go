@@ -122,8 +122,9 @@ func (p *Peers) Remember(member raft.MemberID, now transport.Acquaintance, durab
 	if !met && len(p.known) >= maxPeers {
 		return fmt.Errorf("%d members are known already", maxPeers)
 	}
-	p.known[member], p.dirty = now, true
-	if !durable && p.now().Sub(p.saved) < notedEvery {
+	p.dirty = p.dirty || !met || was != now
+	p.known[member] = now
+	if !durable && (!p.dirty || p.now().Sub(p.saved) < notedEvery) {
 		return nil
 	}
 	err := p.save()
