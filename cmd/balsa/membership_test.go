@@ -254,26 +254,14 @@ func TestMembersComeAndGo(t *testing.T) {
 			last = m
 		}
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{last.endpoint}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	got, err := client.Get(t.Context(), "writer", clientv3.WithPrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]string{}
-	for _, kv := range got.Kvs {
-		found[string(kv.Key)] = string(kv.Value)
-	}
+	has := found(t, last)
 	lost := 0
 	for key, value := range w.acked {
-		if found[key] != value {
+		if has[key] != value {
 			lost++
 		}
 	}
-	t.Logf("%d writes acknowledged, %d failed, %d found", len(w.acked), w.failed, len(found))
+	t.Logf("%d writes acknowledged, %d failed, %d found", len(w.acked), w.failed, len(has))
 	if lost > 0 {
 		t.Errorf("%d acknowledged writes are lost", lost)
 	}
